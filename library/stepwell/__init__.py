@@ -1,0 +1,1 @@
+"""What workflow authors import; see `stepwell.sdk`. Only the standard library is loaded."""

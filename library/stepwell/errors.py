@@ -1,0 +1,172 @@
+"""Everything that can go wrong, by who must act.
+
+::
+
+    StepwellError
+    ├── RequestError              the caller must change the request
+    │   ├── InvalidArguments      arguments do not fit the schema
+    │   ├── InvalidSource         a workflow's source cannot be stored
+    │   ├── InvalidName           a workflow's name cannot be used
+    │   ├── NameTaken             a workflow of that name exists
+    │   ├── NotFound              no workflow, run, artifact, topic of that name
+    │   ├── Conflict              the run is not in a state for that, or the id is used
+    │   └── Forbidden             policy does not let this caller do that
+    ├── RunError                  the workflow must change; ends the run
+    │   ├── GuestCrashed          its process died without a result
+    │   ├── LimitExceeded         it crossed a limit
+    │   ├── ProtocolViolation     its process broke the protocol
+    │   ├── NonDeterminism        it does not repeat what its journal holds
+    │   └── ToolFailure           a tool it called failed (catchable in the workflow)
+    └── HostError                 the operator must act; the run stays resumable
+        ├── ConfigError           stepwell.toml or a tool file is wrong
+        ├── StoreError            the database cannot be used
+        ├── SandboxUnavailable    this machine cannot isolate at the level asked for
+        └── Fenced                another process holds the run now
+"""
+
+from typing import Any
+
+
+class StepwellError(Exception):
+    """The root of the tree. `code` is stable; `hint` says what to do next and may be empty."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def describe(self) -> dict[str, Any]:
+        """Return `{type, code, message, hint}`, the form of every error at the borders."""
+        return {"type": type(self).__name__, "code": self.code, "message": self.message, "hint": self.hint}
+
+
+class RequestError(StepwellError):
+    """The caller must change the request; nothing was stored."""
+
+    code = "bad_request"
+
+
+class InvalidArguments(RequestError):
+    """Arguments do not fit the schema they were checked against."""
+
+    code = "invalid_arguments"
+
+
+class InvalidSource(RequestError):
+    """A workflow's source does not parse, has no entry, or is too large."""
+
+    code = "invalid_source"
+
+    def __init__(self, message: str, *, hint: str = "", line: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+
+    def describe(self) -> dict[str, Any]:
+        """Return the error with the line of the source it is about."""
+        return super().describe() | ({"line": self.line} if self.line else {})
+
+
+class InvalidName(RequestError):
+    """A workflow's name is no identifier, too long, or reserved."""
+
+    code = "invalid_name"
+
+
+class NameTaken(RequestError):
+    """A workflow of that name exists and `replace` was not asked for."""
+
+    code = "name_taken"
+
+
+class NotFound(RequestError):
+    """No such workflow, version, run, artifact or guide topic; the hint names near ones."""
+
+    code = "not_found"
+
+
+class Conflict(RequestError):
+    """The run is in no state for that, or the id was used with other inputs."""
+
+    code = "conflict"
+
+
+class Forbidden(RequestError):
+    """Policy does not let this caller do that."""
+
+    code = "forbidden"
+
+
+class RunError(StepwellError):
+    """The workflow must change; the run ends as failed."""
+
+    code = "run_error"
+
+
+class GuestCrashed(RunError):
+    """The workflow's process died without a result."""
+
+    code = "crashed"
+
+
+class LimitExceeded(RunError):
+    """The workflow crossed a limit; the message names it, its value and how to raise it."""
+
+    code = "limit_exceeded"
+
+
+class ProtocolViolation(RunError):
+    """The workflow's process sent what no honest guest sends."""
+
+    code = "protocol_violation"
+
+
+class NonDeterminism(RunError):
+    """On replay the workflow asked for something else than its journal holds."""
+
+    code = "nondeterminism"
+
+
+class ToolFailure(RunError):
+    """A tool failed. Workflow code can catch it as `ToolError`."""
+
+    code = "tool_error"
+
+    def __init__(
+        self, message: str, *, tool: str, code: str = "tool_error", retryable: bool = False, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.tool = tool
+        self.code = code
+        self.retryable = retryable
+
+
+class HostError(StepwellError):
+    """The operator must act; no run is lost by it."""
+
+    code = "host_error"
+
+
+class ConfigError(HostError):
+    """A configuration or tool file is wrong; the message names file and line."""
+
+    code = "config_error"
+
+
+class StoreError(HostError):
+    """The database cannot be opened, is newer than this code, or refused a write."""
+
+    code = "store_error"
+
+
+class SandboxUnavailable(HostError):
+    """This machine cannot isolate a workflow at the level asked for."""
+
+    code = "sandbox_unavailable"
+
+
+class Fenced(HostError):
+    """Another process holds the run's lease now; nothing of this write was stored."""
+
+    code = "fenced"

@@ -1,0 +1,7 @@
+"""What the library asks of the parts around it, and the frames it exchanges with a guest."""
+
+from stepwell.ports import frames
+from stepwell.ports.sandbox import Exit, GuestProcess, Limits, Sandbox
+from stepwell.ports.tools import CallContext, ToolHost, ToolSpec
+
+__all__ = ["CallContext", "Exit", "GuestProcess", "Limits", "Sandbox", "ToolHost", "ToolSpec", "frames"]

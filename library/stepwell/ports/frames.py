@@ -1,0 +1,186 @@
+"""The messages between a run's host and its guest: one JSON object each, tagged by `t`.
+
+Values of the workflow travel in the typed codec of `stepwell.sdk.codec` and stay encoded on the host
+(`Raw`), which never builds the guest's types. Keys, labels and digests are explained in `docs/architecture.md`.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+
+PROTOCOL = 1
+
+CallKind = Literal["tool", "child", "start", "query", "act", "timer", "input", "approval", "event"]
+
+
+class Failure(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An exception of the workflow, with what is needed to raise an equal one on replay."""
+
+    type: str
+    message: str
+    code: str = "workflow_error"
+    step: str | None = None
+    attempt: int | None = None
+    line: int | None = None
+    cause: list[str] = []
+    traceback: str = ""
+    payload: Any = None
+    """Codec form of the exception's arguments, opaque to the host."""
+
+
+# -- from the guest ------------------------------------------------------------------------------------------
+
+
+class Ready(Struct, tag_field="t", tag="ready", forbid_unknown_fields=True):
+    """The process is confined and waits for `Start`."""
+
+    protocol: int
+
+
+class Call(Struct, tag_field="t", tag="call", forbid_unknown_fields=True, omit_defaults=True):
+    """Ask the host for something; answered by one `Outcome` of the same `id`."""
+
+    id: int
+    key: str
+    kind: CallKind
+    name: str
+    args: Raw
+    """Codec form of `{"args": [...], "kwargs": {...}}`; for the built-in kinds only kwargs."""
+    step: str = ""
+    """The step whose attempt makes the call, else empty."""
+    line: int = 0
+
+
+class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_defaults=True):
+    """Record one finished attempt of a step that the guest ran itself. Not answered."""
+
+    key: str
+    name: str
+    attempt: int
+    status: Literal["ok", "error"]
+    final: bool
+    """False: an attempt that failed and is tried again."""
+    started: float
+    finished: float
+    digest: str = ""
+    value: Raw | None = None
+    error: Failure | None = None
+
+
+class Mark(Struct, tag_field="t", tag="mark", forbid_unknown_fields=True):
+    """The outcome of `key` was the `n`-th delivered to the workflow's body."""
+
+    n: int
+    key: str
+
+
+class Log(Struct, tag_field="t", tag="log", forbid_unknown_fields=True):
+    """A line of output."""
+
+    level: Literal["debug", "info", "warning", "error", "critical", "stdout", "stderr"]
+    text: str
+    at: float
+
+
+class Note(Struct, tag_field="t", tag="note", forbid_unknown_fields=True, omit_defaults=True):
+    """Something for the timeline: `step.started`, `progress`. Lost in a crash at worst."""
+
+    type: Literal["step.started", "progress"]
+    name: str = ""
+    attempt: int = 0
+    message: str = ""
+    done: float | None = None
+    total: float | None = None
+
+
+class Idle(Struct, tag_field="t", tag="idle", forbid_unknown_fields=True):
+    """Nothing runs in the guest: it waits for the outcomes of the calls it made."""
+
+    calls: int
+    """How many calls it has seen answered so far, so that a late `Idle` is recognised."""
+
+
+class Done(Struct, tag_field="t", tag="done", forbid_unknown_fields=True):
+    """The entry returned."""
+
+    value: Raw
+
+
+class Failed(Struct, tag_field="t", tag="failed", forbid_unknown_fields=True):
+    """The entry raised."""
+
+    error: Failure
+
+
+class Terminated(Struct, tag_field="t", tag="terminated", forbid_unknown_fields=True):
+    """The workflow ended itself early, which is a success with a reason."""
+
+    reason: str
+
+
+class Diverged(Struct, tag_field="t", tag="diverged", forbid_unknown_fields=True, omit_defaults=True):
+    """On replay the workflow left its journal."""
+
+    key: str
+    recorded: str
+    found: str
+    line: int = 0
+
+
+GuestFrame = Ready | Call | Step | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
+
+
+# -- from the host -------------------------------------------------------------------------------------------
+
+
+class Start(Struct, tag_field="t", tag="start"):
+    """The first frame to a ready guest."""
+
+    run_id: str
+    workflow: str
+    source: str
+    entry: str
+    entry_kind: str
+    inputs: Raw
+    seed: str
+    created_at: float
+    attempt: int
+    """How often the run has been taken up, 1 the first time."""
+    session_id: str | None = None
+    user_id: str | None = None
+    context_parameters: list[str] = []
+
+
+class Recorded(Struct, omit_defaults=True):
+    """One entry of the journal, for replay."""
+
+    key: str
+    label: str
+    status: Literal["open", "ok", "error", "retry"]
+    """`open`: a call that was sent and has no outcome; `retry`: a failed attempt that was tried again."""
+    at: float
+    """Unix seconds of the outcome."""
+    mark: int = 0
+    """Position in the order of deliveries, 0 if not delivered."""
+    attempt: int = 0
+    value: Raw | None = None
+    error: Failure | None = None
+
+
+class Replay(Struct, tag_field="t", tag="replay"):
+    """A chunk of the journal; the last one has `more` false and lets the guest begin."""
+
+    entries: list[Recorded]
+    more: bool
+
+
+class Outcome(Struct, tag_field="t", tag="outcome", omit_defaults=True):
+    """The answer to a `Call`."""
+
+    id: int
+    at: float
+    value: Raw | None = None
+    error: Failure | None = None
+
+
+HostFrame = Start | Replay | Outcome

@@ -1,0 +1,73 @@
+"""What the engine asks of the tools on the host."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from stepwell.model import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that workflows can call."""
+
+    name: str
+    """Dotted, as in `tools.<name>(...)`: `fetch`, `curl.get`, `github.create_issue`."""
+    description: str
+    schema: JsonObject
+    """JSON Schema of the arguments object; its property order is the order of positional arguments."""
+    returns: str = "str"
+    """What a call gives, for the paste-ready signature."""
+    read_only: bool = False
+    """May be called again after a crash, and needs no durable intent."""
+    idempotent: bool = False
+    """Has effects, and a second call with the same idempotency key or arguments has no further one."""
+    destructive: bool = False
+    policy: Literal["allow", "approve", "deny"] = "allow"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a call whose answer was lost may simply be made again."""
+        return self.read_only or self.idempotent
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Who calls."""
+
+    run_id: str
+    workflow: str
+    idempotency_key: str
+    """Names run, call and arguments; the same on every repetition."""
+    extras: JsonObject = field(default_factory=dict[str, Json])
+
+
+class ToolHost(Protocol):
+    """The tools of this host, under its policy."""
+
+    def list_tools(self) -> list[ToolSpec]:
+        """Return all tools, ordered by name."""
+        ...
+
+    def find_tool(self, name: str) -> ToolSpec | None:
+        """Return the tool of that dotted name, or None."""
+        ...
+
+    def search_tools(self, query: str, limit: int) -> list[ToolSpec]:
+        """Return the tools that fit the query best, best first."""
+        ...
+
+    def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
+        """Return the arguments object of a call, checked against the tool's schema.
+
+        Raises:
+            ToolFailure: code `invalid_arguments`, or `not_allowed` where policy denies these arguments.
+        """
+        ...
+
+    async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
+        """Make the call and return its value.
+
+        Raises:
+            ToolFailure: the tool answered with an error. Any other exception means that the outcome is unknown.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The authoring API: what a workflow imports from `stepwell`. Standard library only; loaded in the sandbox."""

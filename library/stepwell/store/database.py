@@ -1,0 +1,163 @@
+"""The SQLite file: one connection that writes, one that reads, each on a thread of its own.
+
+All SQL runs as plain functions on a `sqlite3.Connection`, one thread hop for a whole transaction: the write
+lock is never held across a turn of the event loop, so a busy or stopped loop cannot block other processes.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from stepwell.errors import StoreError
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 10_000
+WAL_AUTOCHECKPOINT_PAGES = 4000  # 16 MiB at 4 KiB pages; a checkpoint costs an fsync of the main file
+
+
+class _Connection(aiosqlite.Connection):
+    """An aiosqlite connection that can run a function in its thread."""
+
+    async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        # Shielded: a cancelled caller must not leave a transaction whose outcome nobody reads.
+        work: asyncio.Future[T] = asyncio.ensure_future(self._execute(fn, self._conn))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return await asyncio.shield(work)
+
+
+class Database:
+    """One open store. Make it with `open_database`."""
+
+    def __init__(self, path: Path, writer: _Connection, reader: _Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+
+    async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `fn` in one immediate transaction and return its value once that is durable.
+
+        Raises:
+            StoreError: the database stayed locked, is full or cannot be written. Errors of `fn` roll back.
+        """
+
+        def transact(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                value = fn(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            return value
+
+        return await self._guarded(self._writer, transact)
+
+    async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `fn` on one snapshot of the database."""
+
+        def snapshot(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                return fn(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+        return await self._guarded(self._reader, snapshot)
+
+    async def data_version(self) -> int:
+        """Return a number that changes when another connection, here or elsewhere, has committed."""
+        return await self._reader.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
+
+    async def _guarded(self, connection: _Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await connection.run(fn)
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"the store {self.path} could not be used: {error}",
+                hint="Check that the disk has room and that no other program holds the file.",
+            ) from error
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncGenerator[Database, None]:
+    """Open the file, make it if absent, bring its schema up to date.
+
+    Raises:
+        StoreError: it is no database, or was written by a newer Stepwell.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with _connect(path) as writer, _connect(path) as reader:
+        try:
+            await writer.run(_migrate)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} cannot be opened: {error}", hint="Move it away to start anew.") from error
+        yield Database(path, writer, reader)
+
+
+@asynccontextmanager
+async def _connect(path: Path) -> AsyncGenerator[_Connection, None]:
+    def connector() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    connection = _Connection(connector, iter_chunk_size=64)
+    async with connection:
+        try:
+            await connection.run(_configure)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} cannot be opened: {error}", hint="Move it away to start anew.") from error
+        yield connection
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    scripts = sorted(
+        (entry for entry in resources.files("stepwell.store.migrations").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    while True:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be migrating the same file
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(scripts):
+                raise StoreError(
+                    f"the store has schema {version}, this Stepwell knows up to {len(scripts)}",
+                    hint="Upgrade Stepwell, or use another home.",
+                )
+            if version == len(scripts):
+                connection.execute("ROLLBACK")
+                return
+            for statement in _statements(scripts[version].read_text()):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> list[str]:
+    # executescript() would commit the transaction it runs in.
+    statements: list[str] = []
+    pending = ""
+    for line in script.splitlines():
+        pending += line + "\n"
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements
