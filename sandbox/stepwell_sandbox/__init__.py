@@ -1,0 +1,1 @@
+"""Everything about one untrusted process: confinement, protocol, guest. Imports nothing by itself."""

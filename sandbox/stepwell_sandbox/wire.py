@@ -1,0 +1,11 @@
+"""The frame format between host and guest, in the standard library only: it is loaded on both sides.
+
+A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON, one object. The host decodes strictly
+(`stepwell_sandbox.decode`); the guest trusts its host.
+"""
+
+import struct
+
+HEADER = struct.Struct(">I")
+GUEST_FD = 3
+"""The only descriptor besides /dev/null that a guest has."""
