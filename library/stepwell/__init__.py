@@ -1,1 +1,25 @@
-"""What workflow authors import; see `stepwell.sdk`. Only the standard library is loaded."""
+"""What workflow authors import. Only the standard library is loaded."""
+
+from stepwell.sdk.context import WorkflowContext, ctx
+from stepwell.sdk.exceptions import ApprovalDenied, ChildFailed, ToolError
+from stepwell.sdk.functions import FunctionContext, Workflow, cron, event, function, webhook, workflow
+from stepwell.sdk.handles import agents, artifacts, tools, workflows
+
+__all__ = [
+    "ApprovalDenied",
+    "ChildFailed",
+    "FunctionContext",
+    "ToolError",
+    "Workflow",
+    "WorkflowContext",
+    "agents",
+    "artifacts",
+    "cron",
+    "ctx",
+    "event",
+    "function",
+    "tools",
+    "webhook",
+    "workflow",
+    "workflows",
+]

@@ -65,6 +65,8 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     digest: str = ""
     value: Raw | None = None
     error: Failure | None = None
+    mark: int = 0
+    """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""
 
 
 class Mark(Struct, tag_field="t", tag="mark", forbid_unknown_fields=True):

@@ -1,13 +1,85 @@
-"""The first code of a guest after its process is confined."""
+"""The first code of a guest after its process is confined: one workflow, from start frame to result."""
 
+import inspect
 import os
+from collections.abc import Callable
+from typing import Any
 
-from stepwell_sandbox.wire import GUEST_FD, HEADER
+from stepwell.sdk import codec
+from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
+from stepwell.sdk.runtime import RunInfo, bind
+from stepwell.sdk.scope import Scope, enter_scope
+from stepwell.sdk.step import find_class
+from stepwell_sandbox.guest import failure, output, program, waits
+from stepwell_sandbox.guest.channel import Channel
+from stepwell_sandbox.guest.replay import Replay
+from stepwell_sandbox.guest.runtime import GuestRuntime
+from stepwell_sandbox.wire import GUEST_FD
+
+PROTOCOL = 1
 
 
 def main(fd: int = GUEST_FD) -> None:
     """Say that the process is ready, run one workflow, end the process. Never returns."""
-    data = b'{"t":"ready","protocol":1}'
-    os.write(fd, HEADER.pack(len(data)) + data)
-    os.read(fd, 1)
-    os._exit(0)
+    channel = Channel(fd)
+    channel.send({"t": "ready", "protocol": PROTOCOL})
+    start, replay = _read_start(channel)
+    info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
+    runtime = GuestRuntime(channel, info, replay, start["created_at"])
+    bind(runtime)
+    enter_scope(Scope())
+    output.capture(channel)
+    waits.install(runtime)
+    try:
+        value = codec.encode(_run(runtime, start), "the workflow's result")
+        runtime.check_complete()
+        last: dict[str, Any] = {"t": "done", "value": value}
+    except NonDeterminismError as error:
+        last = {"t": "diverged", "key": error.key, "recorded": error.recorded, "found": error.found, "line": error.line}
+    except ApprovalDenied as error:
+        last = {"t": "failed", "error": failure.describe(error) | {"code": "rejected"}}
+    except BaseException as error:  # noqa: BLE001  the author's code; whatever it is, it is the run's result
+        last = {"t": "failed", "error": failure.describe(error)}
+    output.flush()
+    runtime.finish(last)
+
+
+def _read_start(channel: Channel) -> tuple[dict[str, Any], Replay]:
+    start: dict[str, Any] = {}
+    replay = Replay()
+    while True:
+        for frame in channel.receive():
+            if frame["t"] == "start":
+                start = frame
+            elif frame["t"] == "replay":
+                replay.add(frame["entries"])
+                if not frame["more"]:
+                    return start, replay
+            else:
+                os._exit(2)  # an outcome before any call: the host speaks another protocol
+
+
+def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
+    inputs: dict[str, Any] = codec.decode(start["inputs"], find_class)
+    script = start["entry_kind"] == "script"
+    module, code = program.load(start["source"], script=script, given=inputs if script else {})
+    names = module.__dict__
+    if script:
+        value = eval(code, names)  # noqa: S307  the workflow: this process exists to run it
+        if inspect.isawaitable(value):
+            runtime.loop.run(_await(value))
+        return names.get(program.RESULT)
+    exec(code, names)  # noqa: S102  the workflow: this process exists to run it
+    call = program.bind_entry(names[start["entry"]], start["context_parameters"], inputs)
+    if inspect.iscoroutinefunction(names[start["entry"]]):
+        return runtime.loop.run(_await_call(call))
+    value = call()
+    return runtime.loop.run(_await(value)) if inspect.isawaitable(value) else value
+
+
+async def _await(value: Any) -> Any:
+    return await value
+
+
+async def _await_call(call: Callable[[], Any]) -> Any:
+    return await call()

@@ -1,0 +1,203 @@
+"""`ctx`: what a workflow can ask for by name."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from stepwell.sdk.handles import HostFunction, caller_line
+from stepwell.sdk.options import NAMES, read_options
+from stepwell.sdk.runtime import Deferred, operate, runtime
+from stepwell.sdk.step import NO_WORK, Step, function_options, step_name
+
+WORKFLOW_FILE = "<workflow>"
+INPUT_TYPES = ("text", "approval", "select", "multiselect")
+INPUT_ALIASES = {"selection": "select", "choice": "multiselect"}
+
+
+class WorkflowContext:
+    """The one context of a run. In `def` code its methods block and return; in `async def` they are awaited."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return runtime().info.run_id
+
+    @property
+    def session_id(self) -> str | None:
+        """The session given at the start."""
+        return runtime().info.session_id
+
+    @property
+    def user_id(self) -> str | None:
+        """The user given at the start."""
+        return runtime().info.user_id
+
+    @property
+    def attempt(self) -> int:
+        """How often a process has taken the run up, 1 the first time."""
+        return runtime().info.attempt
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether recorded results are still being restored."""
+        return runtime().replaying
+
+    def step(self, first: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run work once and record its result.
+
+        Forms: `step(fn, *args)`, `step("name", fn_or_value, *args)`, `step("name")(fn_or_value)`,
+        `async with step("name") as s: s.value = ...`. Options are the keyword arguments named in `options.NAMES`.
+        """
+        given = {name: kwargs.pop(name) for name in list(kwargs) if name in NAMES}
+        name, work, rest = _parse(first, args)
+        declared = frozenset({"max_attempts" if option == "retries" else option for option in given})
+        options = function_options(work, read_options(given), declared)
+        step = Step(name, work, rest, kwargs, options, caller_line(WORKFLOW_FILE))
+        if work is NO_WORK or not runtime().blocking():
+            return step
+        return step.finish()
+
+    def parallel(self, *branches: Any) -> Any:
+        """Run awaitables (in `def` code: callables) beside each other; results in the order given."""
+
+        async def all_of() -> list[Any]:
+            if runtime().blocking():
+                return [branch() if callable(branch) else branch for branch in branches]
+            return list(await asyncio.gather(*(_awaitable(branch) for branch in branches)))
+
+        return operate("ctx.parallel(...)", caller_line(WORKFLOW_FILE), all_of)
+
+    def gather(self, **branches: Any) -> Any:
+        """Like `parallel`, with results by name."""
+
+        async def all_of() -> dict[str, Any]:
+            if runtime().blocking():
+                return {name: branch() if callable(branch) else branch for name, branch in branches.items()}
+            results = await asyncio.gather(*(_awaitable(branch) for branch in branches.values()))
+            return dict(zip(branches, results, strict=True))
+
+        return operate("ctx.gather(...)", caller_line(WORKFLOW_FILE), all_of)
+
+    def sleep(self, seconds: float, *, name: str = "sleep") -> Any:
+        """Wait; longer waits need no process and survive restarts."""
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds < 3.2e9:
+            raise ValueError(f"ctx.sleep takes seconds from 0 to a hundred years, not {seconds!r}")
+        return self._ask("timer", name, {"seconds": float(seconds)})
+
+    def sleep_until(self, when: datetime, *, name: str = "sleep") -> Any:
+        """Wait until an aware datetime."""
+        if when.tzinfo is None:
+            raise ValueError("ctx.sleep_until takes an aware datetime, for example datetime(..., tzinfo=UTC)")
+        return self._ask("timer", name, {"until": when.timestamp()})
+
+    def wait_for_user(
+        self,
+        question: str,
+        *,
+        input_type: str = "text",
+        options: list[dict[str, Any]] | None = None,
+        allow_custom: bool = False,
+        skippable: bool = False,
+        timeout: float | None = None,
+        name: str = "wait_for_user",
+    ) -> Any:
+        """Ask a person and return the answer: text, an option's id, or a list of ids; None if skipped."""
+        input_type = INPUT_ALIASES.get(input_type, input_type)
+        if input_type not in INPUT_TYPES:
+            raise ValueError(f"input_type is one of {', '.join(INPUT_TYPES)}, not {input_type!r}")
+        if input_type in ("select", "multiselect") and not options:
+            raise ValueError(f"input_type {input_type!r} needs options=[{{'id': ..., 'label': ...}}]")
+        ask = {
+            "prompt": question, "input_type": input_type, "options": options or [], "allow_custom": allow_custom,
+            "skippable": skippable, "timeout": timeout,
+        }  # fmt: skip
+        return self._ask("input", name, ask)
+
+    def wait_for_event(self, event: str, *, timeout: float | None = None) -> Any:
+        """Wait for an event of that name, sent to this run or to all, and return its payload."""
+        return self._ask("event", event, {"timeout": timeout})
+
+    def approve(self, prompt: str, context: Any = None, *, timeout: float | None = None, name: str = "approve") -> Any:
+        """Wait until a person approves.
+
+        Raises:
+            ApprovalDenied: rejected, or not answered within `timeout` seconds.
+        """
+        return self._ask("approval", name, {"prompt": prompt, "context": context, "timeout": timeout})
+
+    def invoke(self, workflow: str, /, **inputs: Any) -> Any:
+        """Run another workflow; in async code this is awaited, so that several can run beside each other."""
+        return self._host(HostFunction("child", workflow), inputs)
+
+    def start(self, workflow: str, /, **inputs: Any) -> Any:
+        """Start another workflow and return its run id."""
+        return self._host(HostFunction("start", workflow), inputs)
+
+    def emit(self, event: str, payload: Any = None) -> Any:
+        """Send an event to whoever waits for it."""
+        return self._host(HostFunction("act", "events.emit"), {"name": event, "payload": payload})
+
+    def terminate(self, reason: str = "") -> Any:
+        """End the run now, as a success with a reason. Does not return."""
+        runtime().terminate(str(reason))
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Write a line to the run's log."""
+        print(message, *(f"{key}={value}" for key, value in fields.items()))  # noqa: T201  stdout is the log
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the run is; shown to whoever waits for it."""
+        runtime().note("progress", done=float(done), total=None if total is None else float(total), message=message)
+
+    def now(self) -> datetime:
+        """Return the time of the last delivery, the same on replay."""
+        return datetime.fromtimestamp(runtime().now(), UTC)
+
+    def random(self) -> random.Random:
+        """Return a generator that gives the same numbers on replay."""
+        return random.Random(self._seed("random"))  # noqa: S311  not for secrets
+
+    def uuid(self) -> UUID:
+        """Return a UUID that is the same on replay."""
+        return UUID(int=random.Random(self._seed("uuid")).getrandbits(128), version=4)  # noqa: S311
+
+    def _seed(self, what: str) -> str:
+        return f"{self.run_id}:{runtime().scope().key(what)}"
+
+    def _ask(self, kind: str, name: str, payload: dict[str, Any]) -> Any:
+        key = runtime().scope().key(name)
+        line = caller_line(WORKFLOW_FILE)
+        return operate(f"ctx: {name!r}", line, lambda: _answer(kind, name, payload, key))
+
+    def _host(self, fn: HostFunction, inputs: dict[str, Any]) -> Any:
+        key = runtime().scope().key(fn.name)
+        line = caller_line(WORKFLOW_FILE)
+        return operate(f"ctx: {fn.name!r}", line, lambda: _answer(fn.kind, fn.name, inputs, key))
+
+
+async def _answer(kind: str, name: str, payload: dict[str, Any], key: str) -> Any:
+    return await runtime().call(kind, name, [], payload, key)
+
+
+def _parse(first: Any, args: tuple[Any, ...]) -> tuple[str, Any, tuple[Any, ...]]:
+    if not isinstance(first, str):
+        return step_name(first), first, args
+    return (first, args[0], args[1:]) if args else (first, NO_WORK, ())
+
+
+def _awaitable(branch: Any) -> Any:
+    if isinstance(branch, Deferred) or hasattr(branch, "__await__"):
+        return branch
+    if callable(branch):
+        made: Callable[[], Any] = branch
+        return runtime().run_sync(made, None)
+    raise TypeError(
+        f"ctx.parallel got a {type(branch).__name__}, not something to await; "
+        "write ctx.step(tools.x, ...) instead of tools.x(...), which has already run"
+    )
+
+
+ctx = WorkflowContext()

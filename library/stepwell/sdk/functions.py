@@ -1,0 +1,110 @@
+"""`@workflow`, `@function`, triggers: what a module declares about itself."""
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+
+from stepwell.sdk.options import read_options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionContext:
+    """What a `@function` may know about the step that runs it."""
+
+    run_id: str
+    attempt: int
+    """0 first."""
+    idempotency_key: str
+    """The same in every attempt of this step: hand it to services that accept one."""
+    name: str = ""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger whose lines become logs of the run."""
+        return logging.getLogger(self.name or "step")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What starts a workflow besides being invoked."""
+
+    kind: str
+    name: str
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def event(name: str) -> Trigger:
+    """Start when an event of that name is emitted."""
+    if not name:
+        raise ValueError("an event trigger has a name")
+    return Trigger("event", name)
+
+
+def webhook(source: str, *, event: str = "") -> Trigger:
+    """Start when `source` posts that event."""
+    return Trigger("webhook", source.lower(), {"event": event})
+
+
+def cron(expression: str) -> Trigger:
+    """Start on a schedule, in UTC."""
+    return Trigger("cron", expression)
+
+
+@overload
+def workflow(fn: F, /) -> F: ...
+@overload
+def workflow(*, name: str | None = None, triggers: list[Trigger] | None = None, **extra: Any) -> Callable[[F], F]: ...
+def workflow(fn: F | None = None, /, **declared: Any) -> Any:
+    """Mark the function that is the workflow's entry. A name given here is a title only."""
+
+    def mark(target: F) -> F:
+        target.__dict__["__stepwell_workflow__"] = declared
+        return target
+
+    return mark if fn is None else mark(fn)
+
+
+@overload
+def function(fn: F, /) -> F: ...
+@overload
+def function(*, name: str | None = None, **options: Any) -> Callable[[F], F]: ...
+def function(fn: F | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Give a function its step options. `retries` means extra attempts."""
+    checked = read_options(options)
+
+    def mark(target: F) -> F:
+        target.__dict__["__stepwell_options__"] = checked
+        target.__dict__["__stepwell_name__"] = name
+        return target
+
+    return mark if fn is None else mark(fn)
+
+
+class Workflow:
+    """`@Workflow(durable=True)` on an async function, and the annotation of its context parameter."""
+
+    def __init__(self, name: str | None = None, *, steps: Any = None, **declared: Any) -> None:
+        if steps is not None:
+            raise TypeError("Workflow(steps=...) is not supported by this version; write `async def run(ctx, ...)`")
+        self.name = name
+        self.declared = declared
+
+    def __call__(self, fn: F) -> F:
+        return workflow(**self.declared)(fn)
+
+
+def wants_context(fn: Callable[..., Any]) -> bool:
+    """Whether the first parameter asks for a `FunctionContext`."""
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    if not parameters:
+        return False
+    annotation = parameters[0].annotation
+    hinted = annotation is FunctionContext or (isinstance(annotation, str) and annotation.endswith("FunctionContext"))
+    return hinted or (parameters[0].name == "ctx" and hasattr(fn, "__stepwell_options__"))

@@ -1,0 +1,172 @@
+"""What the authoring API needs from the guest that runs it."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from stepwell.sdk.scope import Scope
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a workflow may know about its own run."""
+
+    run_id: str
+    workflow: str
+    attempt: int
+    """How often a process has taken the run up, 1 the first time."""
+    session_id: str | None
+    user_id: str | None
+
+
+class Runtime(Protocol):
+    """The guest's side of every call. One per process."""
+
+    @property
+    def info(self) -> RunInfo:
+        """The run."""
+        ...
+
+    @property
+    def replaying(self) -> bool:
+        """Whether recorded deliveries are still to come."""
+        ...
+
+    def scope(self) -> Scope:
+        """Return the scope of the running code.
+
+        Raises:
+            RuntimeError: the code runs outside of the workflow.
+        """
+        ...
+
+    def blocking(self) -> bool:
+        """Whether the running code must wait by blocking: it is not in a coroutine."""
+        ...
+
+    async def call(
+        self, kind: str, name: str, args: list[Any], kwargs: dict[str, Any], key: str, *, block: bool = False
+    ) -> Any:
+        """Ask the host and return its answer; never suspends with `block` or where `blocking()` is true."""
+        ...
+
+    def find_attempts(self, key: str) -> int:
+        """Return how many failed attempts of the step are recorded."""
+        ...
+
+    def has_result(self, key: str, name: str, digest: str) -> bool:
+        """Whether the step's result is recorded.
+
+        Raises:
+            NonDeterminismError: the journal holds another call at this key.
+        """
+        ...
+
+    async def restore(self, key: str) -> Any:
+        """Return or raise the recorded result of a step, in its turn."""
+        ...
+
+    async def record(self, report: "StepReport") -> Any:
+        """Record a finished attempt; for a final one return or raise its result, as a replay would."""
+        ...
+
+    async def run_sync(self, fn: Callable[[], T], timeout: float | None) -> T:
+        """Run a function that may block."""
+        ...
+
+    async def run_async(self, work: Awaitable[T], timeout: float | None) -> T:
+        """Await something that needs an event loop."""
+        ...
+
+    def note(self, kind: str, **fields: Any) -> None:
+        """Add to the timeline."""
+        ...
+
+    def terminate(self, reason: str) -> NoReturn:
+        """End the run as a success with a reason."""
+        ...
+
+    def now(self) -> float:
+        """Return unix seconds; in the body of a workflow the time of the last delivery."""
+        ...
+
+    def made(self, operation: "Deferred") -> None:
+        """Remember an operation until it is awaited."""
+        ...
+
+
+@dataclass(slots=True)
+class StepReport:
+    """One finished attempt of a step."""
+
+    key: str
+    name: str
+    attempt: int
+    final: bool
+    started: float
+    finished: float
+    digest: str
+    value: Any = None
+    error: Exception | None = None
+
+
+_bound: Runtime | None = None
+
+
+def bind(runtime: Runtime) -> None:
+    """Make `runtime` the one behind all handles of this process."""
+    global _bound  # noqa: PLW0603  one process runs one workflow
+    _bound = runtime
+
+
+def runtime() -> Runtime:
+    """Return the bound runtime.
+
+    Raises:
+        RuntimeError: the code does not run in a workflow.
+    """
+    if _bound is None:
+        raise RuntimeError("this works inside a running workflow only; run it with `stepwell run`")
+    return _bound
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends and return its value."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError("async work cannot be awaited here; call it from `async def` code")
+
+
+class Deferred:
+    """Something that happens when it is awaited. Its key was taken when it was made."""
+
+    def __init__(self, what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.what = what
+        self.line = line
+        self.started = False
+        self._start = start
+        runtime().made(self)
+
+    def start(self) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that does it; a second time is an error."""
+        if self.started:
+            raise RuntimeError(f"{self.what} (line {self.line}) was awaited twice; keep its result in a variable")
+        self.started = True
+        return self._start()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.start().__await__()
+
+    def discard(self) -> None:
+        """It will not be awaited, on purpose."""
+        self.started = True
+
+
+def operate(what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Do it now where code blocks, else return it to be awaited."""
+    return drive(start()) if runtime().blocking() else Deferred(what, line, start)

@@ -1,0 +1,65 @@
+"""Keys of calls: where in the program a call is made, independent of timing.
+
+A key is the path of the enclosing scopes and the call's name with its occurrence in the innermost one:
+`charge`, `charge#2` (its second time), `~1/load` (in the first task that the body started),
+`charge@2/curl.get` (a call inside the second attempt of the step `charge`). It is taken when the call is made,
+not when it is awaited, so that the order in which branches happen to run cannot change it.
+"""
+
+import contextvars
+from dataclasses import dataclass, field
+
+MAX_NAME = 120  # characters of a name in a key; longer ones are cut, occurrences keep them apart
+
+
+@dataclass(slots=True)
+class Scope:
+    """One place that hands out keys."""
+
+    path: str = ""
+    """Ends with `/`, except the root's, which is empty."""
+    ordered: bool = True
+    """Whether outcomes are delivered here in the recorded order: in the body, not inside a step's attempt."""
+    step: str = ""
+    """The step whose attempt this is, inherited by scopes inside it."""
+    attempt: int = 0
+    closed: bool = False
+    """Set when the attempt has timed out: whatever still runs in it may not make calls."""
+    _counts: dict[str, int] = field(default_factory=dict[str, int])
+    _tasks: int = 0
+
+    def key(self, name: str) -> str:
+        """Return the next key for a call of that name."""
+        name = escape(name)
+        count = self._counts[name] = self._counts.get(name, 0) + 1
+        return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
+
+    def branch(self) -> "Scope":
+        """Return the scope of the next concurrent branch."""
+        self._tasks += 1
+        return Scope(f"{self.path}~{self._tasks}/", self.ordered, self.step, self.attempt)
+
+
+def escape(name: str) -> str:
+    """Return `name` without the characters that have a meaning in keys."""
+    for char in "%/#@~!":
+        name = name.replace(char, f"%{ord(char):02x}")
+    return name[:MAX_NAME]
+
+
+_current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepwell_scope", default=None)
+
+
+def current_scope() -> Scope | None:
+    """Return the scope of the running code; None outside a workflow."""
+    return _current.get()
+
+
+def enter_scope(scope: Scope) -> contextvars.Token[Scope | None]:
+    """Make `scope` the current one until `leave_scope`."""
+    return _current.set(scope)
+
+
+def leave_scope(token: contextvars.Token[Scope | None]) -> None:
+    """Undo `enter_scope`."""
+    _current.reset(token)

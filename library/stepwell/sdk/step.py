@@ -1,0 +1,236 @@
+"""One step: a piece of the author's own work that runs once, is recorded, and is not run again."""
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from stepwell.sdk import codec
+from stepwell.sdk.exceptions import mark_step
+from stepwell.sdk.functions import FunctionContext, wants_context
+from stepwell.sdk.handles import HostFunction
+from stepwell.sdk.options import StepOptions
+from stepwell.sdk.runtime import Deferred, StepReport, drive, runtime
+from stepwell.sdk.scope import Scope, enter_scope, leave_scope
+
+NO_WORK: Any = object()
+
+
+class Step(Deferred):
+    """Awaitable, callable with its work, and a context manager around the work."""
+
+    def __init__(
+        self, name: str, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions, line: int
+    ) -> None:
+        super().__init__(f"the step {name!r}", line, self._run)
+        self.name = name
+        self.value: Any = None
+        """In `with` form: what the step's result shall be."""
+        self._work = work
+        self._args = args
+        self._kwargs = kwargs
+        self._options = options
+        self._scope = runtime().scope()
+        self._key = f"{self._scope.path}{options.key}" if options.key else self._scope.key(name)
+        self._digest = _digest(args, kwargs)
+        if options.max_attempts > 1 and inspect.iscoroutine(work):
+            work.close()
+            raise TypeError(f"step {name!r}: a coroutine runs once; with retries pass the function and its arguments")
+
+    def __call__(self, work: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Give the work: a call, a function with arguments, or a plain value."""
+        if self._work is not NO_WORK:
+            raise TypeError(f"step {self.name!r} has its work already")
+        self._work, self._args, self._kwargs = work, args, kwargs
+        if self._options.max_attempts > 1 and inspect.iscoroutine(work):
+            work.close()
+            raise TypeError(f"step {self.name!r}: a coroutine runs once; with retries pass the function itself")
+        self._digest = _digest(args, kwargs)
+        return self.finish() if runtime().blocking() else self
+
+    def finish(self) -> Any:
+        """Run it to its end, blocking."""
+        return drive(self.start())
+
+    # -- as a context manager: the block is the work; it runs on replay too, its calls are answered ------------
+
+    async def __aenter__(self) -> "Step":
+        self.discard()
+        await self._approve(self.value)
+        self._block_scope = Scope(f"{self._key}@1/", self._scope.ordered, self.name, 1)
+        self._token = enter_scope(self._block_scope)
+        self._began = runtime().now()
+        return self
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        leave_scope(self._token)
+        if error is not None:
+            mark_step(error, self.name, 1)
+            return
+        if runtime().has_result(self._key, self.name, ""):
+            self.value = await runtime().restore(self._key)
+            return
+        report = StepReport(self._key, self.name, 1, True, self._began, runtime().now(), "", self.value)
+        self.value = await runtime().record(report)
+
+    def __enter__(self) -> "Step":
+        return drive(self.__aenter__())
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        drive(self.__aexit__(kind, error, trace))
+
+    # -- as work -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> Any:
+        rt = runtime()
+        if self._work is NO_WORK:
+            raise TypeError(f"step {self.name!r} has no work: write ctx.step({self.name!r}, function, ...)")
+        if rt.has_result(self._key, self.name, self._digest):
+            _drop(self._work)
+            return await rt.restore(self._key)
+        await self._approve(self._shown())
+        attempt = rt.find_attempts(self._key)
+        while True:
+            attempt += 1
+            report = await self._attempt(attempt)
+            if report.final:
+                return await rt.record(report)
+            await rt.record(report)
+            delay = self._options.delay(attempt)
+            if delay > 0:
+                await rt.call("timer", self.name, [], {"seconds": delay}, f"{self._key}!retry{attempt}")
+
+    async def _approve(self, shown: Any) -> None:
+        if self._options.requires_approval:
+            ask = {"prompt": f"Approve step {self.name!r}?", "context": shown}
+            await runtime().call("approval", self.name, [], ask, f"{self._key}!approval")
+
+    async def _attempt(self, attempt: int) -> StepReport:
+        rt = runtime()
+        report = StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest)
+        scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt)
+        token = enter_scope(scope)
+        report.started = rt.now()
+        rt.note("step.started", name=self.name, attempt=attempt)
+        try:
+            report.value = await self._work_once(scope)
+        except Exception as error:  # noqa: BLE001  the author's code: recorded, then raised to the author
+            mark_step(error, self.name, attempt)
+            report.error = error
+            report.final = attempt >= self._options.max_attempts or not self._options.retries_on(error)
+        finally:
+            report.finished = rt.now()
+            scope.closed = True
+            leave_scope(token)
+        return report
+
+    async def _work_once(self, scope: Scope) -> Any:
+        work, timeout = self._work, self._options.timeout
+        try:
+            return await self._perform(work, timeout)
+        except asyncio.CancelledError:
+            raise
+        except TimeoutError as error:
+            if timeout is not None and not error.args:
+                raise TimeoutError(f"step {self.name!r} took longer than {timeout:g} s") from None
+            raise
+        finally:
+            scope.closed = True
+
+    async def _perform(self, work: Any, timeout: float | None) -> Any:
+        rt = runtime()
+        if isinstance(work, HostFunction):
+            return await _limited(work.start(*self._args, **self._kwargs), timeout)
+        if callable(work):
+            call = functools.partial(work, *self._inputs(work), **_copied(self._kwargs))
+            if _is_async(work):
+                return await rt.run_async(call(), timeout)
+            value = await rt.run_sync(call, timeout)
+            return await rt.run_async(value, timeout) if inspect.isawaitable(value) else value
+        if isinstance(work, Awaitable):
+            return await rt.run_async(work, timeout)  # pyright: ignore[reportUnknownArgumentType]
+        return work
+
+    def _inputs(self, work: Callable[..., Any]) -> tuple[Any, ...]:
+        args = _copied(self._args)
+        if not wants_context(work) or (args and hasattr(args[0], "run_id")):
+            return args
+        scope = runtime().scope()
+        key = f"{runtime().info.run_id}:{self._key}:{self._digest}"
+        return (FunctionContext(runtime().info.run_id, scope.attempt - 1, key, self.name), *args)
+
+    def _shown(self) -> Any:
+        if callable(self._work):
+            shown: dict[str, Any] = {"function": self.name}
+            if self._args:
+                shown["args"] = list(self._args)
+            return shown | self._kwargs
+        return None if isinstance(self._work, Awaitable) else self._work
+
+
+def function_options(work: Any, given: StepOptions, names: frozenset[str]) -> StepOptions:
+    """Return the options of a call: those given, else those of the work's `@function`."""
+    declared: StepOptions | None = getattr(work, "__stepwell_options__", None)
+    if declared is None:
+        return given
+    return replace(declared, **{name: getattr(given, name) for name in names})
+
+
+def step_name(work: Any) -> str:
+    """Return the name of a step from its work."""
+    while isinstance(work, functools.partial):
+        work = work.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    named: Any = work
+    name = str(getattr(named, "__stepwell_name__", None) or getattr(named, "__name__", "") or named.__class__.__name__)
+    if isinstance(work, HostFunction):
+        return work.name
+    return "lambda" if name == "<lambda>" else name
+
+
+async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
+    if timeout is None or runtime().blocking():
+        return await work
+    async with asyncio.timeout(timeout):
+        return await work
+
+
+def _is_async(work: Callable[..., Any]) -> bool:
+    while isinstance(work, functools.partial):
+        work = work.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(getattr(work, "__call__", None))
+
+
+def _drop(work: Any) -> None:
+    if inspect.iscoroutine(work):
+        work.close()
+    elif isinstance(work, Deferred):
+        work.discard()
+
+
+def _copied(value: Any) -> Any:
+    # A step's inputs are copies, so that what it does to them is the same on a replay: nothing.
+    try:
+        return codec.decode(codec.encode(value), find_class)
+    except codec.CodecError:
+        return value
+
+
+def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    if not args and not kwargs:
+        return ""
+    try:
+        return codec.digest(codec.encode([list(args), kwargs]))
+    except codec.CodecError:
+        return ""
+
+
+def find_class(name: str) -> type | None:
+    """Return the class of a `codec.class_name`, where it is already imported."""
+    module, _, qualified = name.rpartition(":")
+    found: Any = sys.modules.get(module or codec.WORKFLOW_MODULE)
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None

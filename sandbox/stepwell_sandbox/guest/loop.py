@@ -1,0 +1,217 @@
+"""The event loop of a workflow: it runs the body until nothing is ready, then delivers one outcome."""
+
+import asyncio
+import contextvars
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from stepwell.sdk.runtime import Deferred
+from stepwell.sdk.scope import current_scope, enter_scope
+
+if TYPE_CHECKING:
+    from stepwell_sandbox.guest.channel import Channel
+
+T = TypeVar("T")
+STEP_THREADS = 32
+
+
+class Deliveries(Protocol):
+    """What the loop asks of the runtime."""
+
+    channel: "Channel"
+
+    def deliver_next(self) -> bool: ...
+    def check_stuck(self) -> None: ...
+    def say_idle(self) -> None: ...
+    def dispatch(self, frames: list[dict[str, Any]]) -> None: ...
+    def thread_runs(self, runs: bool) -> None: ...
+    @property
+    def outstanding(self) -> bool: ...
+
+
+class _Job:
+    """A synchronous step function that waits to be run."""
+
+    def __init__(self, fn: Callable[[], Any], timeout: float | None) -> None:
+        self.context = contextvars.copy_context()
+        self.fn = fn
+        self.timeout = timeout
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class BodyLoop:
+    """Runs coroutines of the workflow, one `run` at a time."""
+
+    def __init__(self, runtime: Deliveries) -> None:
+        self._runtime = runtime
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._jobs: list[_Job] = []
+        self._threads = 0
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run to the end, delivering outcomes meanwhile."""
+        loop = self._loop = asyncio.new_event_loop()
+        loop.add_reader(self._runtime.channel.fd, self._readable)
+        body = loop.create_task(coroutine)
+        pump = loop.create_task(self._pump())
+        pump.add_done_callback(lambda done: done.cancelled() or (done.exception() and body.cancel()))
+        loop.set_task_factory(self._make_task)
+        try:
+            return loop.run_until_complete(body)
+        except asyncio.CancelledError:
+            if pump.done() and (error := pump.exception()) is not None:
+                raise error from None
+            raise
+        finally:
+            pump.cancel()
+            self._loop = None
+            loop.close()
+
+    def wake(self) -> None:
+        """Something may be deliverable; from any thread."""
+        loop = self._loop
+        if loop is None:
+            self._runtime.channel.wake()
+        elif threading.current_thread() is threading.main_thread():
+            self._wake_now()
+        else:
+            loop.call_soon_threadsafe(self._wake_now)
+
+    def resolve(self, future: "asyncio.Future[None]") -> None:
+        """Wake the coroutine that waits for an outcome; from any thread."""
+        if threading.current_thread() is threading.main_thread():
+            future.set_result(None)
+        elif self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
+
+    async def run_function(self, fn: Callable[[], T], timeout: float | None) -> T:  # noqa: ASYNC109  a step's option
+        """Run a synchronous function: here if nothing else could go on meanwhile, else in a thread."""
+        job = _Job(fn, timeout)
+        self._jobs.append(job)
+        self._wake_now()
+        async with asyncio.timeout(timeout):
+            return await job.future
+
+    def run_bounded(self, fn: Callable[[], T], timeout: float) -> T:
+        """Run a function in a thread from blocking code; abandon it at the timeout."""
+        outcome: list[Any] = []
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                outcome.append((context.run(fn), None))
+            except BaseException as error:  # noqa: BLE001  handed over to the thread that waits
+                outcome.append((None, error))
+            self._runtime.thread_runs(False)
+            self._runtime.channel.wake()
+
+        self._runtime.thread_runs(True)
+        threading.Thread(target=work, daemon=True).start()
+        import time  # noqa: PLC0415  the module's clock functions are replaced for the body
+
+        deadline = time.monotonic() + timeout
+        while not outcome:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._runtime.dispatch(self._runtime.channel.receive(left))
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    # -- inside the loop -----------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        self._runtime.dispatch(self._runtime.channel.receive(0))
+        self._wake_now()
+
+    def _wake_now(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _pump(self) -> None:
+        loop: Any = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(0)
+            while loop._ready:  # noqa: SLF001  empty but for this task: the body waits
+                await asyncio.sleep(0)
+            if self._runtime.deliver_next() or self._start_jobs(loop):
+                continue
+            if not self._threads and not _has_timers(loop):
+                self._runtime.check_stuck()
+                self._runtime.say_idle()
+            self._waiting = loop.create_future()
+            await self._waiting
+
+    def _start_jobs(self, loop: Any) -> bool:
+        jobs, self._jobs = self._jobs, []
+        alone = len(jobs) == 1 and jobs[0].timeout is None and not self._threads
+        if alone and not self._runtime.outstanding and not _has_timers(loop):
+            self._run_here(jobs[0])
+        else:
+            for job in jobs:
+                self._run_in_thread(job)
+        return bool(jobs)
+
+    def _run_here(self, job: _Job) -> None:
+        # The function must see no running loop, or its tool calls would not block.
+        running = asyncio._get_running_loop()  # noqa: SLF001  documented for event loop authors
+        asyncio._set_running_loop(None)  # noqa: SLF001
+        try:
+            value, error = job.context.run(job.fn), None
+        except Exception as raised:  # noqa: BLE001  the author's code: handed to the step
+            value, error = None, raised
+        finally:
+            asyncio._set_running_loop(running)  # noqa: SLF001
+        _settle(job.future, value, error)
+
+    def _run_in_thread(self, job: _Job) -> None:
+        loop = asyncio.get_running_loop()
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(STEP_THREADS)
+        self._threads += 1
+        self._runtime.thread_runs(True)
+
+        def done(value: Any, error: BaseException | None) -> None:
+            self._threads -= 1
+            self._runtime.thread_runs(False)
+            _settle(job.future, value, error)
+            self._wake_now()
+
+        def work() -> None:
+            try:
+                value, error = job.context.run(job.fn), None
+            except BaseException as raised:  # noqa: BLE001  handed over to the loop
+                value, error = None, raised
+            loop.call_soon_threadsafe(functools.partial(done, value, error))
+
+        self._executor.submit(work)
+
+    def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> Any:
+        scope = current_scope()
+        if isinstance(coroutine, Deferred):
+            coroutine = coroutine.start()
+        if scope is not None:
+            context = options.pop("context", None) or contextvars.copy_context()
+            context.run(enter_scope, scope.branch())
+            options["context"] = context
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _has_timers(loop: Any) -> bool:
+    return any(not handle._cancelled for handle in loop._scheduled)  # noqa: SLF001
+
+
+def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,74 @@
+"""The recorded part of a run: what its journal answers instead of the host."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.sdk.exceptions import NonDeterminismError
+
+
+@dataclass(slots=True)
+class Record:
+    """One entry of the journal as the guest gets it (`frames.Recorded`)."""
+
+    key: str
+    label: str
+    status: str
+    at: float
+    mark: int
+    attempt: int
+    value: Any
+    error: dict[str, Any] | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has an outcome."""
+        return self.status in ("ok", "error")
+
+
+class Replay:
+    """Recorded entries by key, and the order in which their outcomes were delivered to the body."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._order: list[str] = []
+        self._position = 0
+
+    def add(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Take a chunk of the journal."""
+        for entry in entries:
+            record = Record(
+                entry["key"], entry["label"], entry["status"], entry["at"], entry.get("mark", 0),
+                entry.get("attempt", 0), entry.get("value"), entry.get("error"),
+            )  # fmt: skip
+            self._records[record.key] = record
+
+    def seal(self) -> int:
+        """Order the deliveries; return the number of the last one."""
+        marked = sorted((record for record in self._records.values() if record.mark), key=lambda r: r.mark)
+        self._order = [record.key for record in marked]
+        return marked[-1].mark if marked else 0
+
+    def find(self, key: str, label: str, line: int) -> Record | None:
+        """Return what is recorded at `key`.
+
+        Raises:
+            NonDeterminismError: it is another call.
+        """
+        record = self._records.get(key)
+        if record is not None and record.label != label:
+            raise NonDeterminismError(key, record.label, label, line)
+        return record
+
+    def get(self, key: str) -> Record | None:
+        """Return what is recorded at `key`, whatever it is."""
+        return self._records.get(key)
+
+    @property
+    def next_key(self) -> str | None:
+        """The key whose outcome the body must get next; None when all are delivered."""
+        return self._order[self._position] if self._position < len(self._order) else None
+
+    def advance(self) -> None:
+        """The outcome of `next_key` was delivered."""
+        self._position += 1
