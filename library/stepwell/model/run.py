@@ -82,9 +82,14 @@ class Wait:
     """Unix seconds at which it fires (timer) or expires."""
     name: str = ""
     """The step's, event's or child's name."""
+    allow_custom: bool = False
+    """For `select` and `multiselect`: free text is an answer too."""
+    skippable: bool = False
+    """For `input`: may be left unanswered; the workflow gets None."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the form of `waiting_for` at the MCP border."""
+        """Return the form of `waiting_for` at the MCP border; the two permissions only where given."""
+        permissions = {"allow_custom": self.allow_custom, "skippable": self.skippable}
         return {
             "kind": self.kind,
             "key": self.key,
@@ -94,7 +99,7 @@ class Wait:
             "context": self.context,
             "digest": self.digest,
             "until": self.until,
-        }
+        } | {name: True for name, given in permissions.items() if given}
 
 
 @dataclass(frozen=True, slots=True)

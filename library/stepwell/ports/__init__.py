@@ -3,5 +3,16 @@
 from stepwell.ports import frames
 from stepwell.ports.sandbox import Exit, GuestProcess, Limits, Sandbox
 from stepwell.ports.tools import CallContext, ToolHost, ToolSpec
+from stepwell.ports.workflows import WorkflowSource
 
-__all__ = ["CallContext", "Exit", "GuestProcess", "Limits", "Sandbox", "ToolHost", "ToolSpec", "frames"]
+__all__ = [
+    "CallContext",
+    "Exit",
+    "GuestProcess",
+    "Limits",
+    "Sandbox",
+    "ToolHost",
+    "ToolSpec",
+    "WorkflowSource",
+    "frames",
+]

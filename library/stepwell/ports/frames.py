@@ -63,7 +63,8 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     started: float
     finished: float
     digest: str = ""
-    value: Raw | None = None
+    value: Raw = Raw(b"")
+    """Empty where there is none; `Raw | None` would decode to None only."""
     error: Failure | None = None
     mark: int = 0
     """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""

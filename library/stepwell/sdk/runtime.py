@@ -47,9 +47,20 @@ class Runtime(Protocol):
         ...
 
     async def call(
-        self, kind: str, name: str, args: list[Any], kwargs: dict[str, Any], key: str, *, block: bool = False
+        self,
+        kind: str,
+        name: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        key: str,
+        *,
+        block: bool = False,
+        ordered: bool | None = None,
     ) -> Any:
-        """Ask the host and return its answer; never suspends with `block` or where `blocking()` is true."""
+        """Ask the host and return its answer; never suspends with `block` or where `blocking()` is true.
+
+        `ordered` says whether the outcome has a place in the order of deliveries; the scope's by default.
+        """
         ...
 
     def find_attempts(self, key: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepwell.sdk import codec
-from stepwell.sdk.exceptions import mark_step
+from stepwell.sdk.exceptions import ApprovalDenied, mark_step
 from stepwell.sdk.functions import FunctionContext, wants_context
 from stepwell.sdk.handles import HostFunction
 from stepwell.sdk.options import StepOptions
@@ -59,7 +59,8 @@ class Step(Deferred):
 
     async def __aenter__(self) -> "Step":
         self.discard()
-        await self._approve(self.value)
+        # The block runs again on every replay, and so does its gate: an ordered call of the body.
+        await self._approve(self.value, ordered=self._scope.ordered)
         self._block_scope = Scope(f"{self._key}@1/", self._scope.ordered, self.name, 1)
         self._token = enter_scope(self._block_scope)
         self._began = runtime().now()
@@ -91,7 +92,13 @@ class Step(Deferred):
         if rt.has_result(self._key, self.name, self._digest):
             _drop(self._work)
             return await rt.restore(self._key)
-        await self._approve(self._shown())
+        # The gate and the delays between attempts are unordered: once the step has its result, a replay skips them.
+        try:
+            await self._approve(self._shown(), ordered=False)
+        except ApprovalDenied as error:
+            mark_step(error, self.name, 1)
+            now = rt.now()
+            return await rt.record(StepReport(self._key, self.name, 1, True, now, now, self._digest, error=error))
         attempt = rt.find_attempts(self._key)
         while True:
             attempt += 1
@@ -101,12 +108,13 @@ class Step(Deferred):
             await rt.record(report)
             delay = self._options.delay(attempt)
             if delay > 0:
-                await rt.call("timer", self.name, [], {"seconds": delay}, f"{self._key}!retry{attempt}")
+                key = f"{self._key}!retry{attempt}"
+                await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
 
-    async def _approve(self, shown: Any) -> None:
+    async def _approve(self, shown: Any, *, ordered: bool) -> None:
         if self._options.requires_approval:
             ask = {"prompt": f"Approve step {self.name!r}?", "context": shown}
-            await runtime().call("approval", self.name, [], ask, f"{self._key}!approval")
+            await runtime().call("approval", self.name, [], ask, f"{self._key}!approval", ordered=ordered)
 
     async def _attempt(self, attempt: int) -> StepReport:
         rt = runtime()

@@ -1,0 +1,19 @@
+"""Tools that run on the host for workflows: HTTP and command lines, within the operator's rules."""
+
+from stepwell.tools.binding import signature
+from stepwell.tools.network import NetworkPolicy, is_host_pattern
+from stepwell.tools.rules import InDoubt, Policy, ToolRules
+from stepwell.tools.tool import OutcomeUnknown
+from stepwell.tools.toolbox import Toolbox, open_toolbox
+
+__all__ = [
+    "InDoubt",
+    "NetworkPolicy",
+    "OutcomeUnknown",
+    "Policy",
+    "ToolRules",
+    "Toolbox",
+    "is_host_pattern",
+    "open_toolbox",
+    "signature",
+]

@@ -49,7 +49,7 @@ def rebuild(failure: dict[str, Any]) -> BaseException:
 def _build(failure: dict[str, Any]) -> BaseException:
     payload: dict[str, Any] = failure.get("payload") or {}
     cls: Any = find_class(payload["c"]) if "c" in payload else None
-    if cls is None and not payload:
+    if cls is None and "c" not in payload:
         cls = getattr(exceptions, failure["type"], None) if failure["type"] in OWN else None
         cls = cls or getattr(builtins, failure["type"], None)
     if not (isinstance(cls, type) and issubclass(cls, Exception)):

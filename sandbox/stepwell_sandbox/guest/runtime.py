@@ -28,6 +28,7 @@ from stepwell_sandbox.guest.replay import Record, Replay
 
 T = TypeVar("T")
 DURABLE_WAITS = frozenset({"timer", "input", "approval", "event", "child"})
+QUICK_S = 0.02  # a call that takes longer than this may be one that waits for a person
 
 
 class Pending:
@@ -105,7 +106,15 @@ class GuestRuntime:
         return asyncio._get_running_loop() is None  # noqa: SLF001  documented for event loop authors
 
     async def call(
-        self, kind: str, name: str, args: list[Any], kwargs: dict[str, Any], key: str, *, block: bool = False
+        self,
+        kind: str,
+        name: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        key: str,
+        *,
+        block: bool = False,
+        ordered: bool | None = None,
     ) -> Any:
         """Ask the host, or the journal."""
         scope = self.scope()
@@ -117,7 +126,7 @@ class GuestRuntime:
         line = caller_line(WORKFLOW_FILE)
         with self._lock:
             record = self.replay.find(key, f"{kind}:{name}:{codec.digest(encoded)}", line)
-            pending = Pending(key, kind, ordered=scope.ordered)
+            pending = Pending(key, kind, ordered=scope.ordered if ordered is None else ordered)
             if record is not None and record.finished:
                 self._answer(pending, record)
             else:
@@ -163,7 +172,8 @@ class GuestRuntime:
         except codec.CodecError as error:
             report.error = report.error or error
         if report.error is not None:
-            frame["value"], frame["error"] = None, failure.describe(report.error)
+            frame.pop("value", None)
+            frame["error"] = failure.describe(report.error)
             frame["error"].setdefault("step", report.name)
             frame["error"].setdefault("attempt", report.attempt)
         frame["status"] = "error" if report.error is not None else "ok"
@@ -171,7 +181,7 @@ class GuestRuntime:
             self.channel.send(frame)
             return None
         pending = Pending(report.key, "step", ordered=self.scope().ordered)
-        pending.settle(report.finished, frame["value"], frame.get("error"))
+        pending.settle(report.finished, frame.get("value"), frame.get("error"))
         with self._lock:
             if pending.ordered and self.blocking() and not self.arrivals and not self.replaying:
                 self._delivered += 1
@@ -316,9 +326,12 @@ class GuestRuntime:
             self._block_thread(pending)
             return
         while not self._taken(pending):
-            if pending.ordered:
+            # Most tools answer at once: an idle frame for each would double the traffic.
+            frames = self.channel.receive(0 if pending.kind in DURABLE_WAITS else QUICK_S)
+            if not frames:
                 self.say_idle()
-            self.dispatch(self.channel.receive())
+                frames = self.channel.receive()
+            self.dispatch(frames)
 
     def _block_thread(self, pending: Pending) -> None:
         with self._lock:
@@ -379,8 +392,7 @@ class GuestRuntime:
     def say_idle(self) -> None:
         """Tell the host that only it can make the run go on, if that is so and news."""
         with self._lock:
-            waits = any(pending.kind in DURABLE_WAITS for pending in self._open.values())
             state = (self._received, self._calls)
-            if waits and not self._busy_threads and not self.arrivals and state != self._said_idle:
+            if self._open and not self._busy_threads and not self.arrivals and state != self._said_idle:
                 self._said_idle = state
                 self.channel.send({"t": "idle", "calls": self._received})

@@ -1,0 +1,103 @@
+"""What a source uses, as far as can be read without running it."""
+
+import ast
+from collections.abc import Iterable
+from typing import cast
+
+from stepwell.catalog.imports import script_dependencies
+from stepwell.catalog.literal import NotLiteral, read_literal, read_text
+from stepwell.catalog.names import RESERVED, is_name
+from stepwell.catalog.origins import Origins
+from stepwell.catalog.source import Parsed
+from stepwell.model import Json, JsonObject, Warn
+
+MAX_LISTED = 200  # of each kind
+_MAX_TEXT = 200  # characters of a step's name
+
+_DISCOVERY = frozenset({"list", "search"})
+
+
+def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
+    """Return `{"tools", "workflows", "steps"}` in the order of the source, and `dependencies` if it declares any."""
+    nodes = sorted(
+        (node for node in ast.walk(parsed.tree) if isinstance(node, ast.Attribute | ast.Call)),
+        key=lambda node: (node.lineno, node.col_offset),
+    )
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    manifest: JsonObject = {
+        "tools": _distinct(_tools(nodes, origins)),
+        "workflows": _distinct(name for call in calls if (name := _workflow(call, origins))),
+        "steps": _distinct(name for call in calls if (name := _step(call, origins))),
+    }
+    dependencies = script_dependencies(parsed.source)
+    return manifest | ({"dependencies": dependencies} if dependencies else {})
+
+
+def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
+    """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read."""
+    options: JsonObject = {}
+    warnings: list[Warn] = []
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if not any(isinstance(target, ast.Name) and target.id == "options" for target in targets):
+            continue
+        value = cast("ast.Assign | ast.AnnAssign", node).value
+        options = {}
+        for key, item in _items(value):
+            try:
+                if key is None:
+                    raise NotLiteral
+                options[key] = read_literal(item)
+            except NotLiteral:
+                warnings.append(
+                    Warn(
+                        code="options_not_literal",
+                        message=f"options: {key or 'an item'!r} is no literal and is ignored, as nothing is executed "
+                        "to read it.",
+                        line=item.lineno,
+                    )
+                )
+    return options, warnings
+
+
+def _items(value: ast.expr | None) -> Iterable[tuple[str | None, ast.expr]]:
+    if isinstance(value, ast.Dict):
+        return [(read_text(key), item) for key, item in zip(value.keys, value.values, strict=True)]
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "dict":
+        positional: list[tuple[str | None, ast.expr]] = [(None, item) for item in value.args]
+        return positional + [(item.arg, item.value) for item in value.keywords]
+    return [(None, value)] if value is not None else []
+
+
+def _tools(nodes: list[ast.Attribute | ast.Call], origins: Origins) -> Iterable[str]:
+    inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and id(node) not in inner:
+            root, _, name = origins.of(node).partition(".")
+            if root == "tools" and name not in _DISCOVERY:
+                yield name
+
+
+def _workflow(call: ast.Call, origins: Origins) -> str | None:
+    root, _, name = origins.of(call.func).partition(".")
+    if root in {"workflows", "ctx", "wf"} and name in {"invoke", "start"}:
+        given = read_text(call.args[0]) if call.args else None
+        return given if given is not None and is_name(given) else None
+    if root == "workflows" and name not in RESERVED and is_name(name):
+        return name
+    return None
+
+
+def _step(call: ast.Call, origins: Origins) -> str | None:
+    is_method = isinstance(call.func, ast.Attribute) and call.func.attr == "step"
+    if not is_method and origins.last(call.func) != "Step":
+        return None
+    named: ast.expr | None = next((item.value for item in call.keywords if item.arg == "name"), None)
+    text = read_text(call.args[0] if call.args else named)
+    return text[:_MAX_TEXT] if text else None
+
+
+def _distinct(names: Iterable[Json]) -> list[Json]:
+    return list(dict.fromkeys(names))[:MAX_LISTED]

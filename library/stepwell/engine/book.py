@@ -1,0 +1,148 @@
+"""The journal of one live run, as its holder writes it."""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Raw
+
+from stepwell.engine.outcome import NULL, Answer
+from stepwell.engine.recorder import Lease, Recorder, Write
+from stepwell.errors import ProtocolViolation
+from stepwell.model import JsonObject
+from stepwell.ports.frames import Call, Failure, Recorded, Step
+from stepwell.store import journal, runs, timeline
+from stepwell.store.journal import Entry
+
+REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
+
+
+class Book:
+    """Entries by key, and the order in which they are written."""
+
+    def __init__(self, recorder: Recorder, lease: Lease, entries: Iterable[Entry]) -> None:
+        self.entries = {entry.key: entry for entry in entries}
+        self._progressed = False
+        self._recorder = recorder
+        self._lease = lease
+        self._seq = max((entry.seq for entry in self.entries.values()), default=0)
+        self._delivered = max((entry.delivery or 0 for entry in self.entries.values()), default=0)
+
+    def write(self, write: Write) -> None:
+        """Queue any other write of the run."""
+        self._recorder.add(self._lease, write)
+
+    async def durable(self) -> None:
+        """Return when everything before is on disk."""
+        await self._recorder.durable(self._lease)
+
+    def event(self, kind: str, data: JsonObject, at: float | None = None) -> None:
+        """Add to the timeline."""
+        when = time.time() if at is None else at
+        self.write(lambda c: timeline.add_event(c, self._lease.run_id, when, kind, data))
+
+    def open(self, call: Call, digest: str, args: bytes | None = None) -> Entry:
+        """Note that a call was made and is not answered yet; its place in the journal is taken."""
+        entry = self._next(call.key, call.kind, call.name, digest, "open", call.step, args=args)
+        self._put(entry)
+        return entry
+
+    def draft(self, call: Call, digest: str) -> Entry:
+        """Return the entry of a call that is written with its outcome only."""
+        return self._next(call.key, call.kind, call.name, digest, "open", call.step)
+
+    def settle(self, entry: Entry, answer: Answer) -> None:
+        """Note the outcome of a call."""
+        status = "ok" if answer.failure is None else "error"
+        self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
+
+    def doubt(self, entry: Entry) -> None:
+        """Note that nobody knows whether the call had its effect."""
+        self._put(entry.settled("in_doubt", value=None, error=None, at=time.time()))
+
+    def step(self, frame: Step) -> None:
+        """Note a finished attempt of a step.
+
+        Raises:
+            ProtocolViolation: its key is taken.
+        """
+        if frame.key in self.entries:
+            raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
+        status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
+        error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
+        self._seq += 1
+        entry = Entry(
+            self._seq, frame.key, "step", frame.name, frame.digest, status, attempt=frame.attempt,
+            value=None if frame.error is not None else bytes(frame.value) or NULL,
+            error=error, delivery=frame.mark or None, opened_at=frame.started, finished_at=frame.finished,
+        )  # fmt: skip
+        if frame.mark:
+            self._count(frame.mark)
+        self._put(entry)
+        kind = "step.completed" if frame.status == "ok" else "step.failed"
+        data: JsonObject = {"step": frame.name, "attempt": frame.attempt, "seconds": frame.finished - frame.started}
+        if frame.error is not None:
+            data |= {"error": f"{frame.error.type}: {frame.error.message}"[:500], "final": frame.final}
+        self.event(kind, data, frame.finished)
+
+    def mark(self, n: int, key: str) -> None:
+        """Note the place of an outcome in the order of deliveries.
+
+        Raises:
+            ProtocolViolation: there is no such outcome, or the number is not the next.
+        """
+        entry = self.entries.get(key)
+        if entry is None or entry.status not in ("ok", "error"):
+            raise ProtocolViolation(f"the guest took the outcome of {key!r}, which has none")
+        self._count(n)
+        self.write(lambda c: journal.put_delivery(c, self._lease.run_id, entry.seq, n))
+
+    def replay(self) -> list[list[Recorded]]:
+        """Return what the guest needs to replay, in chunks; at least one."""
+        chunks: list[list[Recorded]] = [[]]
+        size = 0
+        for entry in self.entries.values():
+            if size > REPLAY_BYTES:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(_recorded(entry))
+            size += len(entry.value or b"") + len(entry.key) + 100
+        return chunks
+
+    def _count(self, n: int) -> None:
+        if n != self._delivered + 1:
+            raise ProtocolViolation(f"the guest took delivery {n} after {self._delivered}")
+        self._delivered = n
+
+    def _next(
+        self, key: str, kind: str, name: str, digest: str, status: str, step: str, args: bytes | None = None
+    ) -> Entry:
+        self._seq += 1
+        return Entry(self._seq, key, kind, name, digest, status, step, args=args, opened_at=time.time())
+
+    def _put(self, entry: Entry) -> None:
+        if not self._progressed:
+            self._progressed = True
+            self.write(lambda c: runs.clear_crashes(c, self._lease.run_id))
+        self.entries[entry.key] = entry
+        run_id = self._lease.run_id
+
+        def write(connection: sqlite3.Connection) -> None:
+            journal.put_entry(connection, run_id, entry)
+
+        self.write(write)
+
+
+def _recorded(entry: Entry) -> Recorded:
+    known = entry.status in ("ok", "error", "retry")
+    return Recorded(
+        entry.key,
+        entry.label,
+        entry.status if known else "open",  # pyright: ignore[reportArgumentType]  checked by the table
+        entry.finished_at or entry.opened_at or 0.0,
+        entry.delivery or 0,
+        entry.attempt,
+        Raw(entry.value) if entry.status == "ok" and entry.value is not None else None,
+        msgspec.json.decode(entry.error, type=Failure) if entry.error else None,
+    )

@@ -1,0 +1,229 @@
+"""What happens on the host when a workflow calls something."""
+
+import logging
+from typing import Any
+
+from stepwell.engine import waiting
+from stepwell.engine.border import plain
+from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
+from stepwell.engine.services import Services
+from stepwell.engine.stored import act_on_artifact, query_artifact
+from stepwell.engine.waiting import Waiting
+from stepwell.errors import InvalidArguments, RequestError, ToolFailure
+from stepwell.model import Json, JsonObject
+from stepwell.ports import CallContext, ToolSpec
+from stepwell.ports.frames import Call
+from stepwell.store.journal import Entry
+from stepwell.store.runs import RunRow
+from stepwell.store.waits import NewWait
+
+log = logging.getLogger(__name__)
+
+
+class Calls:
+    """Answers the calls of one live run."""
+
+    def __init__(self, services: Services, run: RunRow, waits: Waiting) -> None:
+        self._services = services
+        self._run = run
+        self._waits = waits
+        self._book = waits.book
+
+    async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
+        """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
+        entry = self._book.entries.get(call.key)
+        args: list[Json] = decoded.get("args", [])
+        kwargs: JsonObject = decoded.get("kwargs", {})
+        match call.kind:
+            case "tool":
+                return await self._tool(call, entry, digest, plain(args), plain(kwargs))
+            case "query":
+                return await self._recorded(call, digest, self._query(call.name, plain(kwargs)))
+            case "act":
+                return await self._act(call, entry, digest, kwargs)
+            case "child" | "start":
+                return await self._child(call, entry, digest, args, kwargs)
+            case "timer" | "input" | "approval" | "event":
+                return await self._wait(call, entry, digest, plain(kwargs))
+
+    # -- tools -----------------------------------------------------------------------------------------------------
+
+    async def _tool(self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject) -> Answer:
+        tools = self._services.tools
+        spec = tools.find_tool(call.name)
+        try:
+            if spec is None:
+                near = ", ".join(tool.name for tool in tools.search_tools(call.name.replace(".", " "), 3))
+                hint = f"Near ones: {near}." if near else "tools.list() shows all."
+                raise ToolFailure(f"there is no tool {call.name!r}.", tool=call.name, code="unknown_tool", hint=hint)
+            if spec.policy == "deny":
+                raise ToolFailure(
+                    f"{call.name} is denied by the operator's policy.", tool=call.name, code="not_allowed"
+                )
+            arguments = tools.bind(spec, args, kwargs)
+        except ToolFailure as error:
+            return await self._recorded(call, digest, _now(tool_failed(error)))
+        if spec.policy == "approve":
+            denied = await self._approved(call, digest, arguments)
+            if denied is not None:
+                return await self._recorded(call, digest, _now(denied))
+        return await self._call_tool(call, entry, digest, spec, arguments)
+
+    async def _approved(self, call: Call, digest: str, arguments: JsonObject) -> Answer | None:
+        key = f"{call.key}!policy"
+        label = f"{call.kind}:{call.name}:{digest}"
+        ask = {"prompt": f"Allow the tool {call.name}?", "context": {"tool": call.name, "arguments": arguments}}
+        wait = waiting.approval_wait(self._run, key, call.name, label, ask)
+        done = self._book.entries.get(key)
+        if done is not None and done.status == "ok":
+            return None
+        decision = await self._waits.until_decided(wait)
+        self._waits.take(key)
+        answer = waiting.answer_approval(wait, decision)
+        gate = Call(0, key, "approval", call.name, call.args, call.step)
+        self._book.settle(done or self._book.draft(gate, wait.digest), answer)
+        return answer if answer.failure is not None else None
+
+    async def _call_tool(
+        self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
+    ) -> Answer:
+        doubtful = entry is not None and not spec.repeatable
+        if entry is None:
+            entry = (
+                self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
+            )
+        context = CallContext(self._run.id, self._run.workflow, f"{self._run.id}:{call.key}:{digest}")
+        while True:
+            if doubtful:
+                decided = await self._in_doubt(call, entry, spec, arguments)
+                if decided is not None:
+                    return decided
+            self._book.event("call.started", {"call": call.name, "key": call.key})
+            await self._book.durable()
+            try:
+                answer = give(await self._services.tools.call(spec, arguments, context))
+            except ToolFailure as error:
+                answer = tool_failed(error)
+            except Exception as error:  # noqa: BLE001  foreign code: nobody knows whether the call had its effect
+                log.warning("run %s: %s ended without an answer: %r", self._run.id, call.name, error)
+                if not spec.repeatable:
+                    self._book.doubt(entry)
+                    doubtful = True
+                    continue
+                message = f"{call.name} gave no answer: {type(error).__name__}"
+                answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
+            self._settle(call, entry, answer)
+            return answer
+
+    async def _in_doubt(self, call: Call, entry: Entry, spec: ToolSpec, arguments: JsonObject) -> Answer | None:
+        """Return the outcome that was decided on; None to make the call again."""
+        prompt = f"{spec.name} was called and its answer was lost. Did it happen?"
+        request = {"prompt": prompt, "context": {"tool": spec.name, "arguments": arguments}}
+        self._book.event("run.in_doubt", {"call": call.name, "key": call.key})
+        key = f"{call.key}!doubt"
+        decision = await self._waits.until_decided(NewWait(key, "in_doubt", call.name, request))
+        self._waits.take(key)
+        chosen = (decision or {}).get("decision")
+        if chosen == "retry":
+            return None
+        if chosen == "value":
+            answer = give((decision or {}).get("value"))
+        else:
+            answer = refuse("ToolError", f"{call.name} was given up: its answer was lost", "in_doubt", tool=call.name)
+        self._settle(call, entry, answer)
+        return answer
+
+    # -- the host's own functions ------------------------------------------------------------------------------------
+
+    async def _query(self, name: str, kwargs: JsonObject) -> Answer:
+        try:
+            if name.startswith("artifacts."):
+                return await query_artifact(self._services.database, name, kwargs, self._run.id)
+            return give(await self._services.functions.query(name, kwargs))
+        except RequestError as error:
+            return refused(error)
+
+    async def _act(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
+        # All of these give the same result a second time, so no intent is needed.
+        await self._book.durable()
+        entry = entry or self._book.draft(call, digest)
+        try:
+            if call.name.startswith("artifacts."):
+                answer = await act_on_artifact(self._services.database, call, kwargs, self._run.id)
+            else:
+                answer = give(await self._services.functions.act(call.name, plain(kwargs), self._run.id))
+        except RequestError as error:
+            answer = refused(error)
+        self._settle(call, entry, answer)
+        return answer
+
+    async def _recorded(self, call: Call, digest: str, work: Any) -> Answer:
+        answer: Answer = await work
+        self._book.settle(self._book.draft(call, digest), answer)
+        return answer
+
+    # -- other runs and waits ----------------------------------------------------------------------------------------
+
+    async def _child(
+        self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject
+    ) -> Answer:
+        detached = call.kind == "start"
+        entry = entry or self._book.open(call, digest)
+        await self._book.durable()
+        try:
+            child_id = await self._services.runs.start_child(
+                self._run, call.key, call.name, args, kwargs, detached=detached
+            )
+        except RequestError as error:
+            answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")
+            self._settle(call, entry, answer)
+            return answer
+        if detached:
+            answer = give(child_id)
+        else:
+            self._book.event("child.started", {"workflow": call.name, "run_id": child_id})
+            request: JsonObject = {"prompt": f"Waits for the workflow {call.name!r}", "context": {"run_id": child_id}}
+            decision = await self._waits.until_decided(NewWait(call.key, "child", call.name, request))
+            self._waits.take(call.key)
+            answer = _child_answer(call.name, child_id, decision or {})
+        self._settle(call, entry, answer)
+        return answer
+
+    async def _wait(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
+        label = f"{call.kind}:{call.name}:{digest}"
+        match call.kind:
+            case "timer":
+                wait, finish = waiting.timer_wait(call.key, call.name, kwargs), waiting.answer_timer
+            case "input":
+                wait, finish = waiting.input_wait(call.key, call.name, kwargs), waiting.answer_input
+            case "event":
+                wait, finish = waiting.event_wait(call.key, call.name, kwargs), waiting.answer_event
+            case _:
+                wait = waiting.approval_wait(self._run, call.key, call.name, label, kwargs)
+                finish = waiting.answer_approval
+        entry = entry or self._book.open(call, digest)
+        decision = await self._waits.until_decided(wait)
+        self._waits.take(call.key)
+        answer = finish(wait, decision)
+        self._book.settle(entry, answer)
+        return answer
+
+    def _settle(self, call: Call, entry: Entry, answer: Answer) -> None:
+        self._book.settle(entry, answer)
+        data: JsonObject = {"call": call.name, "key": call.key}
+        if answer.failure is not None:
+            data["error"] = f"{answer.failure.type}: {answer.failure.message}"[:500]
+        self._book.event("call.completed" if answer.failure is None else "call.failed", data)
+
+
+async def _now(answer: Answer) -> Answer:
+    return answer
+
+
+def _child_answer(workflow: str, child_id: str, decision: JsonObject) -> Answer:
+    if decision.get("status") in ("completed", "terminated"):
+        return Answer(decision["output"].encode() if decision.get("output") else b"null")
+    error: JsonObject = decision.get("error") or {}
+    message = f"workflow {workflow!r} {decision.get('status', 'failed')}: {error.get('type')}: {error.get('message')}"
+    code = str(error.get("code") or "child_failed")
+    return refuse("ChildFailed", message[:4000], code, workflow=workflow, run_id=child_id)

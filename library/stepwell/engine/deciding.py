@@ -1,0 +1,226 @@
+"""Decisions of people and clients on runs: approve, answer, resume, cancel."""
+
+import json
+import sqlite3
+import time
+
+from stepwell.engine.starting import unknown_run
+from stepwell.errors import Conflict, InvalidArguments
+from stepwell.model import LIVE, Json, JsonObject, RunStatus
+from stepwell.store import journal, runs, timeline, waits
+from stepwell.store.runs import RunRow
+from stepwell.store.waits import WaitRow
+
+MAX_TEXT = 4000  # characters of a reason or an answer
+
+
+def decide(
+    connection: sqlite3.Connection,
+    run_id: str,
+    decision: str,
+    *,
+    value: Json,
+    key: str | None,
+    digest: str | None,
+    reason: str,
+    reviewer: str,
+    via: str,
+) -> None:
+    """Write a decision on one open gate or question of a run, and wake the run.
+
+    Raises:
+        NotFound: no such run.
+        Conflict: nothing is open, several are and no key was given, or the digest is of something else.
+        InvalidArguments: the answer does not fit the question.
+    """
+    row = _run(connection, run_id)
+    wait = _pick(connection, row, key, decision)
+    if digest is not None and digest != wait.digest:
+        raise Conflict(
+            f"digest {digest[:40]!r} is not the one of {wait.key!r}: what it asks for has changed, or is another call",
+            hint="Look at waiting_for again with get_run, and decide on what it shows now.",
+        )
+    given = _answer(wait, decision, value)
+    now = time.time()
+    record: JsonObject = given | {"reason": reason[:MAX_TEXT], "reviewer": reviewer[:200], "via": via, "at": now}
+    if not waits.decide_wait(connection, run_id, wait.key, record, now):
+        raise Conflict(f"{wait.key!r} of run {run_id} has been decided already")
+    shown = {name: record[name] for name in ("decision", "reason", "reviewer", "via") if record.get(name)}
+    timeline.add_event(connection, run_id, now, "wait.decided", {"key": wait.key, "kind": wait.kind} | shown)
+    runs.wake_run(connection, run_id)
+
+
+def resume(connection: sqlite3.Connection, run_id: str, decision: str | None, *, value: Json, via: str) -> None:
+    """Let a failed, cancelled or dead run go on from its journal, or decide on a call in doubt.
+
+    Raises:
+        NotFound: no such run.
+        Conflict: the run is in no state for that.
+    """
+    row = _run(connection, run_id)
+    doubts = [wait for wait in waits.list_waits(connection, run_id, "open") if wait.kind == "in_doubt"]
+    if doubts:
+        _settle_doubt(connection, row, doubts[0], decision, value, via)
+        return
+    if decision == "discard":
+        _discard(connection, row, via)
+        return
+    if decision not in (None, "retry"):
+        raise Conflict(f"run {run_id} has no call in doubt, so {decision!r} says nothing", hint="Leave decision out.")
+    _reopen(connection, row, via)
+
+
+def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> bool:
+    """End a run that nobody holds, or ask its holder to; whether the run was live.
+
+    Raises:
+        NotFound: no such run.
+    """
+    row = _run(connection, run_id)
+    if row.status not in LIVE:
+        return False
+    reason = reason[:MAX_TEXT]
+    if row.status is RunStatus.RUNNING:
+        runs.ask_cancel(connection, run_id, reason)
+        return True
+    now = time.time()
+    runs.finish_run(connection, run_id, RunStatus.CANCELLED, now, reason=reason)
+    timeline.add_event(connection, run_id, now, "run.cancelled", {"reason": reason})
+    if row.parent_id is not None and row.parent_key is not None:
+        error = {"type": "Cancelled", "message": reason or "the run was cancelled", "code": "cancelled"}
+        waits.decide_wait(connection, row.parent_id, row.parent_key, {"status": "cancelled", "error": error}, now)
+        runs.wake_run(connection, row.parent_id)
+    for child in runs.list_children(connection, run_id):
+        ask_cancel(connection, child, f"its parent {run_id} was cancelled")
+    return True
+
+
+def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
+    row = runs.find_run(connection, run_id)
+    if row is None:
+        raise unknown_run(run_id, runs.near_ids(connection, run_id))
+    return row
+
+
+def _pick(connection: sqlite3.Connection, row: RunRow, key: str | None, decision: str) -> WaitRow:
+    open_waits = [w for w in waits.list_waits(connection, row.id, "open") if w.kind in ("approval", "input")]
+    if key is not None:
+        for wait in open_waits:
+            if wait.key == key:
+                return wait
+        done = waits.find_wait(connection, row.id, key)
+        if done is not None:
+            raise Conflict(f"{key!r} of run {row.id} has been decided already", hint="Nothing more to do for it.")
+    keys = ", ".join(repr(wait.key) for wait in open_waits)
+    if key is not None:
+        raise Conflict(f"run {row.id} does not wait for {key[:80]!r}", hint=f"It waits for {keys or 'nobody'}.")
+    if not open_waits:
+        raise Conflict(
+            f"run {row.id} is {row.status} and waits for no approval or answer",
+            hint=f"get_run(run_id={row.id!r}) shows where it stands.",
+        )
+    fitting = [wait for wait in open_waits if (wait.kind == "approval") == (decision != "answer")]
+    if len(open_waits) > 1 and len(fitting) != 1:
+        raise Conflict(f"run {row.id} waits for several: {keys}", hint="Give the key of the one you mean.")
+    return (fitting or open_waits)[0]
+
+
+def _answer(wait: WaitRow, decision: str, value: Json) -> JsonObject:
+    if wait.kind == "approval":
+        if decision == "answer":
+            raise InvalidArguments(f"{wait.key!r} asks for an approval", hint="Use decision 'approve' or 'reject'.")
+        return {"decision": decision}
+    if decision in ("approve", "reject") and value is None:
+        value = decision
+    return {"decision": "answer", "value": check_answer(wait.request, value)}
+
+
+def check_answer(request: JsonObject, value: Json) -> Json:
+    """Return the answer as the workflow gets it.
+
+    Raises:
+        InvalidArguments: it is none of the options; the message names them.
+    """
+    kind, options = request.get("input_type", "text"), [str(option["id"]) for option in request.get("options", ())]
+    if value is None:
+        if request.get("skippable"):
+            return None
+        raise InvalidArguments("the question needs an answer", hint="Give value." + _choices(options))
+    if kind == "multiselect":
+        chosen = value if isinstance(value, list) else [part.strip() for part in str(value).split(",") if part.strip()]
+        return [_option(str(item), options, request) for item in chosen]
+    if not isinstance(value, str):
+        value = json.dumps(value)
+    if len(value) > MAX_TEXT:
+        raise InvalidArguments(f"the answer has {len(value)} characters, at most {MAX_TEXT} are taken")
+    return value if kind == "text" else _option(value, options, request)
+
+
+def _option(value: str, options: list[str], request: JsonObject) -> str:
+    if value in options or request.get("allow_custom") or not options:
+        return value
+    for option in request.get("options", ()):
+        if value.casefold() == str(option["label"]).casefold():
+            return str(option["id"])
+    raise InvalidArguments(f"{value[:80]!r} is none of the options", hint=_choices(options).strip())
+
+
+def _choices(options: list[str]) -> str:
+    return f" One of: {', '.join(options)}." if options else ""
+
+
+def _settle_doubt(
+    connection: sqlite3.Connection, row: RunRow, wait: WaitRow, decision: str | None, value: Json, via: str
+) -> None:
+    if decision not in ("retry", "value", "fail"):
+        raise Conflict(
+            f"run {row.id} does not know whether {wait.name!r} had its effect",
+            hint="Find out, then resume_run with decision 'retry' (call it again), 'value' (it happened; give its "
+            "result as value) or 'fail' (give the step up).",
+        )
+    now = time.time()
+    waits.decide_wait(connection, row.id, wait.key, {"decision": decision, "value": value, "via": via}, now)
+    timeline.add_event(connection, row.id, now, "wait.decided", {"key": wait.key, "decision": decision, "via": via})
+    runs.wake_run(connection, row.id)
+
+
+def _discard(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
+    if row.status not in (RunStatus.DEAD, RunStatus.FAILED, RunStatus.IN_DOUBT):
+        raise Conflict(f"run {row.id} is {row.status}; only failed, dead or doubtful runs are discarded")
+    now = time.time()
+    runs.finish_run(connection, row.id, RunStatus.CANCELLED, now, reason="discarded")
+    timeline.add_event(connection, row.id, now, "run.cancelled", {"reason": "discarded", "via": via})
+
+
+def _reopen(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
+    if row.status in LIVE:
+        raise Conflict(
+            f"run {row.id} is {row.status}; it goes on by itself",
+            hint=f"get_run(run_id={row.id!r}, wait_seconds=20) waits for it.",
+        )
+    if not runs.reopen_run(connection, row.id):
+        raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
+    seqs, first = _what_failed(journal.list_entries(connection, row.id), row.error)
+    journal.drop_entries(connection, row.id, seqs, first)
+    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": len(seqs)})
+
+
+def _what_failed(entries: list[journal.Entry], error: str | None) -> tuple[list[int], int | None]:
+    """Return the entries whose failure ended the run, which shall be tried anew, and their place in the order.
+
+    Failures that the workflow handled stay: they are part of the path that it took.
+    """
+    if error is None:
+        return [], None
+    ended = json.loads(error)
+    texts = {f"{ended['type']}: {ended['message']}", *ended.get("cause", ())}
+    failed = [e for e in entries if e.status == "error" and e.error and _text(e.error) in texts]
+    keys = tuple(f"{entry.key}@" for entry in failed)
+    again = [e for e in entries if e in failed or (e.status in ("error", "retry") and e.key.startswith(keys or "\0"))]
+    deliveries = [entry.delivery for entry in again if entry.delivery is not None]
+    return [entry.seq for entry in again], min(deliveries, default=None)
+
+
+def _text(error: str) -> str:
+    failure = json.loads(error)
+    return f"{failure['type']}: {failure['message']}"

@@ -1,0 +1,209 @@
+"""Which runs this process works on: its lease, its claims, its slots."""
+
+import asyncio
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from stepwell.engine.execution import Execution
+from stepwell.engine.lease import LEASE_S, boot_id, is_dead
+from stepwell.engine.services import Services
+from stepwell.errors import StoreError
+from stepwell.store import runs, timeline, waits, workers
+from stepwell.store.runs import NewRun, RunRow
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25  # how often another process's writes are looked for; one pragma when there are none
+SWEEP_S = 2.0  # how often other workers are looked at
+
+
+class Dispatcher:
+    """Claims runs and executes up to `slots` of them at one time."""
+
+    def __init__(self, services: Services, slots: int) -> None:
+        self._services = services
+        self._slots = slots
+        self._held: dict[str, asyncio.Task[None]] = {}
+        self._yielded: set[str] = set()
+        self._kicked = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._boot = boot_id()
+        self._version = -1
+        self._swept = 0.0
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncGenerator[None, None]:
+        """Execute runs while the context is open; then hand them over."""
+        await self._beat()
+        failed: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                tasks = [group.create_task(work()) for work in (self._renew, self._claim, self._poll)]
+                try:
+                    yield
+                except Exception as error:  # noqa: BLE001  the caller's: raised below, outside of the group
+                    failed = error
+                finally:
+                    self._group = None
+                    for task in (*tasks, *self._held.values()):
+                        task.cancel()
+        finally:
+            await asyncio.shield(self._leave())
+        if failed is not None:
+            raise failed
+
+    async def _leave(self) -> None:
+        # What the guests have recorded first: once the runs are handed over, these writes would be fenced.
+        await self._services.recorder.drain()
+        await self._services.database.write(lambda c: workers.leave(c, self._services.worker))
+
+    def kick(self) -> None:
+        """Look for runs to take up, now."""
+        self._kicked.set()
+
+    def yield_slot(self, run_id: str) -> None:
+        """The run only waits for its children: they may use its slot."""
+        if run_id not in self._yielded:
+            self._yielded.add(run_id)
+            self._kicked.set()
+
+    def take_slot(self, run_id: str) -> None:
+        """The run works again."""
+        self._yielded.discard(run_id)
+
+    @property
+    def free(self) -> int:
+        """How many more runs may be taken up."""
+        return self._slots - len(self._held) + len(self._yielded & self._held.keys())
+
+    async def start(self, run: NewRun) -> bool:
+        """Store a new run and take it up at once if there is room; False if its id is taken."""
+        room = self.free > 0 and self._group is not None
+        now = time.time()
+
+        def insert(connection: sqlite3.Connection) -> RunRow | None:
+            if runs.find_run(connection, run.id) is not None:
+                return None
+            runs.insert_run(connection, run)
+            timeline.add_event(
+                connection, run.id, now, "run.created", {"workflow": run.workflow, "version": run.version}
+            )
+            if room:
+                return runs.claim_run(connection, run.id, self._services.worker, now)
+            return runs.find_run(connection, run.id)
+
+        row = await self._services.database.write(insert)
+        if row is not None and row.owner == self._services.worker:
+            self._execute(row)
+        return row is not None
+
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            try:
+                await self._beat()
+            except StoreError as error:
+                log.error("the lease could not be renewed: %s", error)  # noqa: TRY400  the message says it all
+
+    async def _beat(self) -> None:
+        services, until = self._services, time.monotonic() + LEASE_S
+        pid = int(services.worker.split("-")[1])
+        await services.database.write(
+            lambda c: workers.beat(c, services.worker, pid, self._boot, until, time.time(), {})
+        )
+
+    async def _claim(self) -> None:
+        while True:
+            self._kicked.clear()
+            try:
+                await self._take_up()
+            except StoreError as error:
+                log.error("no runs can be taken up: %s", error)  # noqa: TRY400  the message says it all
+            await self._kicked.wait()
+
+    async def _take_up(self) -> None:
+        while (room := self.free) > 0:
+            now = time.time()
+            if not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
+                return
+            worker = self._services.worker
+
+            def claim(connection: sqlite3.Connection, room: int = room, now: float = now) -> list[RunRow]:
+                ids = runs.list_claimable(connection, now, room)
+                claimed = [runs.claim_run(connection, run_id, worker, now) for run_id in ids]
+                return [row for row in claimed if row is not None]
+
+            rows = await self._services.database.write(claim)
+            if not rows:
+                return
+            for row in rows:
+                self._execute(row)
+
+    async def _poll(self) -> None:
+        while True:
+            # Jitter keeps several processes on one store from looking in step.
+            await asyncio.sleep(POLL_S * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                await self._look()
+            except StoreError as error:
+                log.error("the store could not be read: %s", error)  # noqa: TRY400  the message says it all
+
+    async def _look(self) -> None:
+        services, now = self._services, time.time()
+        version = await services.database.data_version()
+        if time.monotonic() - self._swept > SWEEP_S:
+            self._swept = time.monotonic()
+            await self._sweep()
+        due = await services.database.read(runs.next_wake)
+        if due is not None and due <= now:
+            self.kick()
+        if version == self._version:
+            return
+        self._version = version
+        decided, cancelled = await services.database.read(
+            lambda c: (waits.list_decided(c, services.worker), runs.list_cancelled(c, services.worker))
+        )
+        for run_id in (*decided, *cancelled):
+            services.orders.notify(run_id)
+        services.news.notify_all()
+        self.kick()
+
+    async def _sweep(self) -> None:
+        """Take over from workers that are gone: dead ones at once, silent ones after their lease."""
+        services = self._services
+
+        def known(connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
+            moment = time.monotonic()
+            return (
+                workers.list_expired(connection, self._boot, moment),
+                workers.list_workers(connection, self._boot, moment),
+            )
+
+        expired, alive = await services.database.read(known)
+        gone = [w for w in (*expired, *alive) if w != services.worker and (w in expired or is_dead(services.locks, w))]
+        for worker in gone:
+            freed = await services.database.write(lambda c, worker=worker: workers.bury(c, worker, time.time()))
+            if freed:
+                log.info("%s is gone; its %d runs go on", worker, len(freed))
+        if gone:
+            self.kick()
+
+    def _execute(self, row: RunRow) -> None:
+        if self._group is None:
+            return
+        task = self._group.create_task(Execution(self._services, row).live())
+        self._held[row.id] = task
+        task.add_done_callback(lambda _: self._released(row.id, task))
+
+    def _released(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._held.get(run_id) is task:
+            del self._held[run_id]
+        self._yielded.discard(run_id)
+        self._kicked.set()

@@ -1,0 +1,325 @@
+"""Runs: start them, watch them, decide on them."""
+
+import asyncio
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from stepwell.engine import deciding
+from stepwell.engine.border import show
+from stepwell.engine.dispatch import Dispatcher
+from stepwell.engine.lease import WorkerLock
+from stepwell.engine.live import Signals
+from stepwell.engine.pages import (
+    Emitted,
+    Event,
+    JournalEntry,
+    LogLine,
+    RunPage,
+    StartOptions,
+    read_cursor,
+    write_cursor,
+)
+from stepwell.engine.recorder import Recorder
+from stepwell.engine.services import HostFunctions, Services
+from stepwell.engine.starting import Starter, unknown_run
+from stepwell.engine.view import view_run
+from stepwell.errors import Conflict, InvalidArguments, NotFound
+from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus
+from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
+from stepwell.store import artifacts, journal, runs, timeline, waits
+from stepwell.store.artifacts import Artifact
+from stepwell.store.database import Database
+from stepwell.store.runs import RunRow
+
+CHECK_S = 0.5  # how often a watcher looks for what another process wrote, besides being told
+CANCEL_S = 5.0  # how long a cancel waits for the run's holder
+OnEvent = Callable[[Event], Awaitable[None]]
+
+
+class Engine:
+    """The runs of one store, worked on by this process among others. Make it with `open_engine`."""
+
+    def __init__(self, services: Services, starter: Starter) -> None:
+        self._services = services
+        self._database = services.database
+        self._starter = starter
+
+    async def start(self, name: str, arguments: JsonObject, options: StartOptions | None = None) -> Run:
+        """Start a run, which goes on whatever becomes of the caller.
+
+        Raises:
+            NotFound: no workflow of that name.
+            InvalidArguments: the arguments do not fit.
+            Conflict: run_id or idempotency_key belongs to another run.
+        """
+        return await self.get(await self._starter.start(name, arguments, options or StartOptions()))
+
+    async def start_code(self, code: str, arguments: JsonObject, options: StartOptions | None = None) -> Run:
+        """Start ad hoc code: a module with an entry, or a script whose last expression is the result."""
+        return await self.get(await self._starter.start_code(code, arguments, options or StartOptions()))
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            NotFound: no such run.
+        """
+
+        def read(connection: sqlite3.Connection) -> Run:
+            row = runs.find_run(connection, run_id)
+            if row is None:
+                raise unknown_run(run_id, runs.near_ids(connection, run_id))
+            return view_run(connection, row)
+
+        return await self._database.read(read)
+
+    async def wait(self, run_id: str, seconds: float, on_event: OnEvent | None = None) -> Run:
+        """Return the run when it has ended, when only a person, an event or a later timer can make it go on,
+        or after `seconds`; `on_event` gets every event from now on.
+        """
+        deadline = time.time() + seconds
+        seen = 0
+        with self._services.news.watch(run_id) as news:
+            while True:
+                news.clear()
+                if on_event is not None:
+                    for event in await self.timeline(run_id, after=seen):
+                        seen = event.n
+                        await on_event(event)
+                run = await self.get(run_id)
+                left = deadline - time.time()
+                if left <= 0 or await self._rests(run, deadline):
+                    return run
+                try:
+                    async with asyncio.timeout(min(left, CHECK_S)):
+                        await news.wait()
+                except TimeoutError:
+                    continue
+
+    async def list(
+        self, *, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> RunPage:
+        """Return runs, newest first.
+
+        Raises:
+            InvalidArguments: no such status, or a cursor that is none.
+        """
+        if status is not None and status not in list(RunStatus):
+            raise InvalidArguments(f"there is no status {status[:40]!r}", hint=f"One of: {', '.join(RunStatus)}.")
+        before = None if cursor is None else read_cursor(cursor)
+
+        def read(connection: sqlite3.Connection) -> RunPage:
+            rows = runs.list_runs(connection, status=status, workflow=workflow, before=before, limit=limit + 1)
+            items = tuple(view_run(connection, row) for row in rows[:limit])
+            more = write_cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else None
+            return RunPage(items, more, runs.count_runs(connection, status=status, workflow=workflow))
+
+        return await self._database.read(read)
+
+    async def timeline(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
+        """Return events in order."""
+        rows = await self._database.read(lambda c: timeline.list_events(c, run_id, after, limit))
+        return [Event(*row) for row in rows]
+
+    async def logs(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[LogLine]:
+        """Return lines of output in order."""
+        rows = await self._database.read(lambda c: timeline.list_logs(c, run_id, after, limit))
+        return [LogLine(*row) for row in rows]
+
+    async def journal(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[JournalEntry]:
+        """Return entries of the journal, values as plain JSON."""
+        entries = await self._database.read(lambda c: journal.list_entries(c, run_id, after=after, limit=limit))
+        return [
+            JournalEntry(
+                e.seq, e.key, e.kind, e.name, e.step, e.attempt, e.status, show(e.args).value, show(e.value).value,
+                e.error, e.opened_at, e.finished_at, e.delivery,
+            )
+            for e in entries
+        ]  # fmt: skip
+
+    async def decide(
+        self,
+        run_id: str,
+        decision: Literal["approve", "reject", "answer"],
+        *,
+        value: Json = None,
+        key: str | None = None,
+        digest: str | None = None,
+        reason: str = "",
+        reviewer: str = "",
+        via: str,
+    ) -> Run:
+        """Approve, reject or answer; the run goes on.
+
+        Raises:
+            NotFound, Conflict, InvalidArguments: see `deciding.decide`; nothing was written.
+        """
+        await self._database.write(
+            lambda c: deciding.decide(
+                c, run_id, decision, value=value, key=key, digest=digest, reason=reason, reviewer=reviewer, via=via
+            )
+        )
+        self._changed(run_id)
+        return await self.get(run_id)
+
+    async def resume(
+        self,
+        run_id: str,
+        decision: Literal["retry", "value", "fail", "discard"] | None = None,
+        *,
+        value: Json = None,
+        version: str | None = None,
+        via: str,
+    ) -> Run:
+        """Let a failed or cancelled run go on from its journal, or say what became of a call in doubt.
+
+        Raises:
+            NotFound: no such run.
+            Conflict: the run is in no state for that.
+        """
+        if version is not None and not (await self.get(run_id)).version.startswith(version):
+            raise Conflict(
+                "a run goes on with its own version; continuing on another one is not supported by this version",
+                hint="Leave version out, or start a new run.",
+            )
+        await self._database.write(lambda c: deciding.resume(c, run_id, decision, value=value, via=via))
+        self._changed(run_id)
+        return await self.get(run_id)
+
+    async def cancel(self, run_id: str, reason: str = "") -> Run:
+        """End a live run; one that has ended stays as it is.
+
+        Raises:
+            NotFound: no such run.
+        """
+        live = await self.ask_cancel(run_id, reason)
+        return await self.wait(run_id, CANCEL_S) if live else await self.get(run_id)
+
+    async def ask_cancel(self, run_id: str, reason: str) -> bool:
+        """Like `cancel`, without waiting for the end; whether the run was live."""
+        live = await self._database.write(lambda c: deciding.ask_cancel(c, run_id, reason))
+        self._changed(run_id)
+        return live
+
+    async def emit(self, name: str, payload: Json, event_id: str | None = None) -> Emitted:
+        """Send an event to all runs that wait for it; an id that was used before changes nothing.
+
+        Raises:
+            Conflict: the id was used for an event of another name.
+        """
+        ident, now = event_id or f"e-{uuid.uuid4().hex[:12]}", time.time()
+
+        def write(connection: sqlite3.Connection) -> Emitted:
+            known = waits.find_emitted(connection, ident)
+            if known is not None:
+                if known[0] != name:
+                    raise Conflict(f"event_id {ident[:80]!r} was used for the event {known[0]!r}")
+                return Emitted(ident, tuple(known[1]), duplicate=True)
+            receivers: list[str] = []
+            for run_id, key in waits.list_event_waits(connection, name):
+                if waits.decide_wait(connection, run_id, key, {"decision": "event", "value": payload}, now):
+                    receivers.append(run_id)
+                    timeline.add_event(connection, run_id, now, "wait.decided", {"key": key, "event": name})
+                    runs.wake_run(connection, run_id)
+            waits.put_emitted(connection, ident, name, payload, receivers, now)
+            return Emitted(ident, tuple(receivers), duplicate=False)
+
+        emitted: Emitted = await self._database.write(write)
+        for run_id in emitted.delivered:
+            self._changed(run_id)
+        return emitted
+
+    async def artifact(self, run_id: str, name: str) -> Artifact:
+        """Return what a run saved under that name.
+
+        Raises:
+            NotFound: it saved nothing under it; the hint names what there is.
+        """
+        found = await self._database.read(lambda c: artifacts.find_artifact(c, name, run_id))
+        if found is None:
+            await self.get(run_id)
+            names = [row.name for row in await self.artifacts(run_id)]
+            hint = f"It has: {', '.join(names[:20])}." if names else "It has none."
+            raise NotFound(f"run {run_id} has no artifact {name[:80]!r}", hint=hint)
+        return found
+
+    async def artifacts(self, run_id: str | None = None) -> Sequence[Artifact]:
+        """Return the artifacts of a run, or of all, without data."""
+        return await self._database.read(lambda c: artifacts.list_artifacts(c, run_id))
+
+    async def _rests(self, run: Run, deadline: float) -> bool:
+        if run.status not in LIVE or run.status is RunStatus.IN_DOUBT:
+            return True
+        if run.status is RunStatus.SLEEPING:
+            return all(wait.until is not None and wait.until > deadline for wait in run.waiting_for)
+        if run.status is not RunStatus.WAITING:
+            return False
+        for wait in run.waiting_for:
+            if wait.kind == "timer" and wait.until is not None and wait.until <= deadline:
+                return False
+            if wait.kind == "child" and not await self._rests(await self.get(wait.context["run_id"]), deadline):
+                return False
+        return True
+
+    def _changed(self, run_id: str) -> None:
+        self._services.orders.notify(run_id)
+        self._services.news.notify(run_id)
+        self._services.runs.kick()
+
+
+@asynccontextmanager
+async def open_engine(
+    database: Database,
+    *,
+    sandbox: Sandbox,
+    workflows: WorkflowSource,
+    tools: ToolHost,
+    functions: HostFunctions,
+    limits: Limits,
+    locks: Path,
+    slots: int,
+    execute: bool = True,
+) -> AsyncGenerator[Engine, None]:
+    """Give an engine; with `execute` this process works on runs until the context closes, then hands them over."""
+    lock = WorkerLock(locks)
+    recorder = Recorder(database, lock.worker, news := Signals())
+    services = Services(
+        database, recorder, sandbox, workflows, tools, functions, limits, lock.worker, locks, Signals(), news
+    )
+    dispatcher = Dispatcher(services, slots if execute else 0)
+    starter = Starter(database, workflows, dispatcher)
+    engine = Engine(services, starter)
+    services.runs = _Control(starter, dispatcher, engine)
+    try:
+        async with recorder.serve():
+            if execute:
+                async with dispatcher.serve():
+                    yield engine
+            else:
+                yield engine
+    finally:
+        lock.release()
+
+
+class _Control:
+    """Implements `RunControl` for the runs of this process."""
+
+    def __init__(self, starter: Starter, dispatcher: Dispatcher, engine: Engine) -> None:
+        self._starter = starter
+        self._engine = engine
+        self.kick = dispatcher.kick
+        self.yield_slot = dispatcher.yield_slot
+        self.take_slot = dispatcher.take_slot
+
+    async def start_child(
+        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool
+    ) -> str:
+        return await self._starter.start_child(parent, key, name, args, kwargs, detached=detached)
+
+    async def cancel(self, run_id: str, reason: str) -> None:
+        await self._engine.ask_cancel(run_id, reason)

@@ -1,0 +1,373 @@
+"""One run while a process of this machine works on it: from the claim to its end, its pause, or its loss."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec import Raw
+
+from stepwell.engine.book import Book
+from stepwell.engine.calls import Calls
+from stepwell.engine.outcome import Answer
+from stepwell.engine.recorder import Lease
+from stepwell.engine.services import Services
+from stepwell.engine.view import dump_error, error_info
+from stepwell.engine.waiting import Waiting
+from stepwell.errors import Fenced, GuestCrashed, LimitExceeded, NonDeterminism, ProtocolViolation, RunError
+from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus, Version
+from stepwell.ports import Exit, GuestProcess, Limits, frames
+from stepwell.sdk import codec
+from stepwell.store import journal, runs, timeline, waits
+from stepwell.store.runs import RunRow
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 2.0  # a timer that fires within this keeps its process
+LIMIT_HINTS = {
+    "memory_bytes": "Work on less data at a time, or raise [limits] memory_bytes in stepwell.toml.",
+    "cpu_s": "Make it cheaper, split it into workflows, or raise [limits] cpu_s in stepwell.toml.",
+    "wall_s": "Waits do not count. Split the work into steps, or raise [limits] wall_s in stepwell.toml.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a live stretch of a run ends."""
+
+    status: RunStatus
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    wake_at: float | None = None
+
+    @property
+    def parked(self) -> bool:
+        """Whether the run goes on later."""
+        return self.status in LIVE
+
+
+class Execution:
+    """Holds the lease of one run and the guest that works on it."""
+
+    def __init__(self, services: Services, row: RunRow) -> None:
+        self.run = row
+        self.lease = Lease(row.id, row.epoch)
+        self._services = services
+        self._end: End | None = None
+        self._idle = False
+        self._answered = 0
+        self._open: set[str] = set()
+        self._children: dict[str, str] = {}
+        self._work_s = 0.0
+
+    async def live(self) -> None:
+        """Work on the run until it ends, pauses, or another process has it. Raises nothing but cancellation."""
+        try:
+            end = await self._attempt()
+        except Fenced:
+            log.warning("run %s: another process holds it now", self.run.id)
+            return
+        except asyncio.CancelledError:
+            raise
+        except RunError as error:
+            end = End(
+                RunStatus.FAILED, error=ErrorInfo(type(error).__name__, error.message, error.code, hint=error.hint)
+            )
+        except Exception:
+            # The host's fault: the run is handed back, not failed; a run that does this every time ends as dead.
+            log.exception("run %s: could not be worked on", self.run.id)
+            end = End(RunStatus.PENDING)
+        with suppress(Fenced):
+            await self._close(end)
+
+    # -- the beginning ---------------------------------------------------------------------------------------------
+
+    async def _attempt(self) -> End:
+        services = self._services
+        version = await services.workflows.version(self.run.version)
+        entries, rows = await services.database.read(
+            lambda c: (journal.list_entries(c, self.run.id), waits.list_waits(c, self.run.id, "open", "decided"))
+        )
+        self._book = Book(services.recorder, self.lease, entries)
+        self._waits = Waiting(self.run, self._book, {row.key: row for row in rows})
+        self._calls = Calls(services, self.run, self._waits)
+        self._limits = _limits(services.limits, version)
+        restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
+        guest = await services.sandbox.open(self._limits)
+        try:
+            self._note_start(guest, restored)
+            await self._start(guest, version)
+            with services.orders.watch(self.run.id) as orders:
+                return await self._serve(guest, orders)
+        finally:
+            self._exit = await guest.close()
+
+    def _note_start(self, guest: GuestProcess, restored: tuple[str, ...]) -> None:
+        level, first = guest.level, self.run.attempts == 1
+        self._book.write(lambda c: runs.note_attempt(c, self.run.id, level, restored))
+        data: JsonObject = {"attempt": self.run.attempts, "sandbox": level, "worker": self._services.worker}
+        self._book.event(
+            "run.started" if first else "run.resumed", data | ({} if first else {"restored": list(restored)})
+        )
+
+    async def _start(self, guest: GuestProcess, version: Version) -> None:
+        chunks = self._book.replay()
+        start = frames.Start(
+            self.run.id, self.run.workflow, version.source, version.entry, version.entry_kind, Raw(self.run.input),
+            self.run.seed, self.run.created_at, self.run.attempts, self.run.session_id, self.run.user_id,
+            list(version.context_parameters),
+        )  # fmt: skip
+        await guest.send(start)
+        for n, chunk in enumerate(chunks, 1):
+            await guest.send(frames.Replay(chunk, n < len(chunks)))
+
+    # -- the middle ------------------------------------------------------------------------------------------------
+
+    async def _serve(self, guest: GuestProcess, orders: asyncio.Event) -> End:
+        answers: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers.append(group.create_task(self._obey(guest, orders)))
+                end = await self._read(guest, group, answers)
+                for task in answers:
+                    task.cancel()
+                return end
+        except BaseExceptionGroup as failed:
+            # One of them is the reason; the others were cancelled by it.
+            raise failed.exceptions[0] from None
+
+    async def _read(self, guest: GuestProcess, group: asyncio.TaskGroup, answers: list[asyncio.Task[None]]) -> End:
+        while True:
+            received = await self._receive(guest)
+            if self._end is not None:
+                return self._end
+            if not received:
+                raise _crash(await guest.close(), self._limits)
+            for frame in received:
+                if isinstance(frame, frames.Call):
+                    self._idle = False
+                    answers.append(group.create_task(self._answer(guest, *self._admit(frame))))
+                elif (end := self._take(frame)) is not None:
+                    return end
+            answers[1:] = [task for task in answers[1:] if not task.done()]
+
+    async def _receive(self, guest: GuestProcess) -> list[frames.GuestFrame]:
+        if self._idle:
+            return await guest.receive()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, self._limits.wall_s - self.run.work_s - self._work_s)):
+                return await guest.receive()
+        except TimeoutError:
+            raise _exceeded("wall_s", self._limits) from None
+        finally:
+            self._work_s += time.monotonic() - began
+
+    def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
+        decoded = msgspec.json.decode(call.args)
+        if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
+            raise ProtocolViolation("the guest made a call without an arguments object")
+        if not isinstance(decoded.get("args", []), list) or not isinstance(decoded.get("kwargs", {}), dict):
+            raise ProtocolViolation("the guest made a call with malformed arguments")
+        digest = codec.digest(decoded)
+        entry = self._book.entries.get(call.key)
+        if call.key in self._open or (entry is not None and entry.label != f"{call.kind}:{call.name}:{digest}"):
+            raise ProtocolViolation(f"the guest used the key {call.key!r} twice")
+        self._open.add(call.key)
+        return call, decoded, digest
+
+    async def _answer(self, guest: GuestProcess, call: frames.Call, decoded: JsonObject, digest: str) -> None:
+        entry = self._book.entries.get(call.key)
+        if entry is not None and entry.status in ("ok", "error"):
+            failure = msgspec.json.decode(entry.error, type=frames.Failure) if entry.error else None
+            answer = Answer(entry.value, failure)
+        else:
+            answer = await self._calls.answer(call, decoded, digest)
+        self._open.discard(call.key)
+        self._idle = False
+        self._services.runs.take_slot(self.run.id)
+        self._answered += 1
+        await guest.send(frames.Outcome(call.id, time.time(), answer.raw, answer.failure))
+
+    def _take(self, frame: frames.GuestFrame) -> End | None:
+        match frame:
+            case frames.Step():
+                self._book.step(frame)
+            case frames.Mark():
+                self._book.mark(frame.n, frame.key)
+            case frames.Log():
+                self._book.write(lambda c: timeline.add_log(c, self.run.id, frame.at, frame.level, frame.text))
+            case frames.Note():
+                self._note(frame)
+            case frames.Idle():
+                self._idle = frame.calls == self._answered
+                return self._pause()
+            case frames.Done():
+                return End(RunStatus.COMPLETED, bytes(frame.value))
+            case frames.Terminated():
+                return End(RunStatus.TERMINATED, reason=frame.reason)
+            case frames.Failed():
+                rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
+                status = RunStatus.REJECTED if rejected else RunStatus.FAILED
+                return End(
+                    status, error=error_info(frame.error, _failure_hint(frame.error)), reason=frame.error.message
+                )
+            case frames.Diverged():
+                raise _diverged(frame)
+            case _:
+                raise ProtocolViolation("the guest sent a frame out of order")
+        return None
+
+    def _note(self, note: frames.Note) -> None:
+        if note.type == "progress":
+            self._book.event("progress", {"done": note.done, "total": note.total, "message": note.message[:500]})
+        else:
+            self._book.event(note.type, {"step": note.name, "attempt": note.attempt})
+
+    # -- orders from outside, and pauses -----------------------------------------------------------------------------
+
+    async def _obey(self, guest: GuestProcess, orders: asyncio.Event) -> None:
+        while self._end is None:
+            row, decided, children = await self._services.database.read(self._news)
+            if row is None or row.epoch != self.lease.epoch:
+                raise Fenced(f"run {self.run.id} is held by another process now")
+            for wait in decided:
+                self._waits.decide(wait.key, wait.decision or {})
+            self._children = children
+            if row.cancel_reason is not None:
+                await self._stop(guest, End(RunStatus.CANCELLED, reason=row.cancel_reason))
+            elif not decided and (end := self._pause()) is not None:
+                await self._stop(guest, end)
+            await orders.wait()
+            orders.clear()
+
+    def _news(self, connection: sqlite3.Connection) -> tuple[RunRow | None, list[waits.WaitRow], dict[str, str]]:
+        return (
+            runs.find_run(connection, self.run.id),
+            waits.list_waits(connection, self.run.id, "decided"),
+            runs.child_states(connection, self.run.id),
+        )
+
+    async def _stop(self, guest: GuestProcess, end: End) -> None:
+        self._end = end
+        await guest.close()
+
+    def _pause(self) -> End | None:
+        """Return the pause that the run can make now: its guest waits, and only for what needs no process."""
+        waiting = self._waits.open
+        if not self._idle or not waiting or len(waiting) < len(self._open):
+            return None
+        kinds = {wait.kind for wait in waiting.values()}
+        wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)
+        if wake_at is not None and wake_at - time.time() < GRACE_S:
+            return None
+        if "child" in kinds and any(state in ("pending", "running") for state in self._children.values()):
+            self._services.runs.yield_slot(self.run.id)
+            return None
+        if "child" in kinds and len(self._children) < sum(wait.kind == "child" for wait in waiting.values()):
+            return None
+        if "in_doubt" in kinds:
+            return End(RunStatus.IN_DOUBT, wake_at=wake_at)
+        return End(RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING, wake_at=wake_at)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    async def _close(self, end: End) -> None:
+        run, now = self.run, time.time()
+        if end.parked:
+            self._write_pause(end)
+        else:
+            error = None if end.error is None else dump_error(end.error)
+            await self._cancel_children(end)
+
+            def write(connection: sqlite3.Connection) -> None:
+                runs.finish_run(connection, run.id, end.status, now, output=end.output, error=error, reason=end.reason)
+                runs.add_work(connection, run.id, self._work_s)
+                timeline.add_event(connection, run.id, now, f"run.{end.status}", _end_data(end))
+                if run.parent_id is not None and run.parent_key is not None:
+                    decision = {"status": end.status, "output": (end.output or b"").decode(), "error": _brief(end)}
+                    waits.decide_wait(connection, run.parent_id, run.parent_key, decision, now)
+                    runs.wake_run(connection, run.parent_id)
+
+            self._services.recorder.add(self.lease, write)
+        await self._services.recorder.durable(self.lease)
+        self._services.news.notify(run.id)
+        if run.parent_id is not None:
+            self._services.orders.notify(run.parent_id)
+        self._services.runs.kick()
+
+    def _write_pause(self, end: End) -> None:
+        run, now = self.run, time.time()
+
+        def write(connection: sqlite3.Connection) -> None:
+            if end.status is RunStatus.PENDING:
+                runs.release_run(connection, run.id)
+                return
+            runs.park_run(connection, run.id, end.status, end.wake_at)
+            runs.add_work(connection, run.id, self._work_s)
+            kind = "run.in_doubt" if end.status is RunStatus.IN_DOUBT else "run.waiting"
+            timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
+
+        self._services.recorder.add(self.lease, write)
+
+    async def _cancel_children(self, end: End) -> None:
+        if end.status is RunStatus.COMPLETED:
+            return
+        for child in await self._services.database.read(lambda c: runs.list_children(c, self.run.id)):
+            await self._services.runs.cancel(child, f"its parent {self.run.id} ended as {end.status}")
+
+
+def _limits(limits: Limits, version: Version) -> Limits:
+    asked = version.options.get("timeout")
+    if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < limits.wall_s:
+        return replace(limits, wall_s=float(asked))
+    return limits
+
+
+def _exceeded(name: str, limits: Limits) -> LimitExceeded:
+    return LimitExceeded(
+        f"the run crossed its limit {name} = {getattr(limits, name):g}", hint=LIMIT_HINTS.get(name, "")
+    )
+
+
+def _crash(end: Exit, limits: Limits) -> RunError:
+    if end.limit is not None:
+        return _exceeded(end.limit, limits)
+    how = f"signal {end.signal}" if end.signal else f"exit code {end.code}"
+    return GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
+
+
+def _diverged(frame: frames.Diverged) -> NonDeterminism:
+    return NonDeterminism(
+        f"at {frame.key!r} the journal holds {frame.recorded}, the code asked for {frame.found}"
+        + (f" (line {frame.line})" if frame.line else ""),
+        hint="A workflow must make the same calls in the same order on every attempt: take time and randomness from "
+        "ctx.now(), ctx.random(), ctx.uuid(), and keep outside state in steps.",
+    )
+
+
+def _failure_hint(failure: frames.Failure) -> str:
+    if failure.type == "MemoryError":
+        return LIMIT_HINTS["memory_bytes"]
+    if failure.type in ("ModuleNotFoundError", "ImportError"):
+        return "The sandbox has the standard library only; use tools.fetch, tools.curl or another tool instead."
+    return ""
+
+
+def _brief(end: End) -> JsonObject | None:
+    if end.error is not None:
+        return {"type": end.error.type, "message": end.error.message, "code": end.error.code}
+    if end.status is RunStatus.CANCELLED:
+        return {"type": "Cancelled", "message": end.reason or "the run was cancelled", "code": "cancelled"}
+    return None
+
+
+def _end_data(end: End) -> JsonObject:
+    data: JsonObject = {"reason": end.reason} if end.reason else {}
+    if end.error is not None:
+        data["error"] = f"{end.error.type}: {end.error.message}"[:500]
+    return data

@@ -1,0 +1,71 @@
+"""The answer to one call of a guest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from stepwell.errors import RequestError, ToolFailure
+from stepwell.model import Json
+from stepwell.ports.frames import Failure
+
+NULL = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A value or a failure, encoded."""
+
+    value: bytes | None = NULL
+    """Codec JSON."""
+    failure: Failure | None = None
+
+    @property
+    def raw(self) -> Raw | None:
+        """The value as it goes into a frame."""
+        return None if self.failure is not None or self.value is None else Raw(self.value)
+
+    @property
+    def error(self) -> str | None:
+        """The failure as it is kept in the journal."""
+        return None if self.failure is None else msgspec.json.encode(self.failure).decode()
+
+
+def give(value: Json) -> Answer:
+    """Answer with plain JSON."""
+    return Answer(encode_plain(value))
+
+
+def encode_plain(value: Json) -> bytes:
+    """Return plain JSON as codec JSON: an object that happens to have the key `$` is escaped."""
+    return msgspec.json.encode(_escape(value))
+
+
+def _escape(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    if isinstance(value, dict):
+        if "$" in value:
+            return {"$": "dict", "v": [[key, _escape(item)] for key, item in value.items()]}
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 63:
+        return {"$": "int", "v": str(value)}
+    return value
+
+
+def refuse(kind: str, message: str, code: str, **attributes: Any) -> Answer:
+    """Answer with an exception of the authoring API or a builtin one."""
+    payload = {"d": attributes} if attributes else None
+    return Answer(None, Failure(kind, message, code, payload=payload))
+
+
+def tool_failed(error: ToolFailure) -> Answer:
+    """Answer with a `ToolError`."""
+    message = f"{error.message} {error.hint}".strip()
+    return refuse("ToolError", message, error.code, tool=error.tool, retryable=error.retryable)
+
+
+def refused(error: RequestError, kind: str = "ValueError") -> Answer:
+    """Answer that the request itself was wrong."""
+    return refuse(kind, f"{error.message.rstrip('.')}. {error.hint}".strip(), error.code)

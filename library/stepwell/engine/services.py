@@ -1,0 +1,71 @@
+"""What a run needs from the process that executes it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from stepwell.engine.live import Signals
+from stepwell.engine.recorder import Recorder
+from stepwell.model import Json, JsonObject
+from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
+from stepwell.store.database import Database
+from stepwell.store.runs import RunRow
+
+
+class HostFunctions(Protocol):
+    """The catalogue's functions that workflows may call, by dotted name."""
+
+    async def query(self, name: str, kwargs: JsonObject) -> Json:
+        """Answer a function without effects: `workflows.list`, `tools.search`, ..."""
+        ...
+
+    async def act(self, name: str, kwargs: JsonObject, run_id: str) -> Json:
+        """Do something that may be done again with the same result: `workflows.create`, `workflows.delete`."""
+        ...
+
+
+class RunControl(Protocol):
+    """What one run may ask for other runs and for itself."""
+
+    async def start_child(
+        self, parent: RunRow, key: str, name: str, args: list[Any], kwargs: JsonObject, *, detached: bool
+    ) -> str:
+        """Start a workflow and return its run id; the same (parent, key) gives the same run."""
+        ...
+
+    async def cancel(self, run_id: str, reason: str) -> None:
+        """Ask a live run to end."""
+        ...
+
+    def kick(self) -> None:
+        """Look for runs that can be taken up, now."""
+        ...
+
+    def yield_slot(self, run_id: str) -> None:
+        """The run only waits for its children: they may use its slot."""
+        ...
+
+    def take_slot(self, run_id: str) -> None:
+        """The run works again."""
+        ...
+
+
+@dataclass(slots=True)
+class Services:
+    """Shared by all runs of one process."""
+
+    database: Database
+    recorder: Recorder
+    sandbox: Sandbox
+    workflows: WorkflowSource
+    tools: ToolHost
+    functions: HostFunctions
+    limits: Limits
+    worker: str
+    locks: Path
+    orders: Signals
+    """News that a run's holder must act on: decisions, cancels, ends and pauses of children."""
+    news: Signals
+    """News for those who watch a run."""
+    runs: RunControl = field(init=False)
+    """Set once, when all parts are there."""

@@ -1,0 +1,137 @@
+"""New runs: of clients, of other runs, and of ad hoc code."""
+
+import re
+import secrets
+import time
+import uuid
+from typing import Any
+
+import msgspec
+
+from stepwell.engine.border import across_runs, plain
+from stepwell.engine.dispatch import Dispatcher
+from stepwell.engine.outcome import encode_plain
+from stepwell.engine.pages import StartOptions
+from stepwell.errors import Conflict, InvalidArguments, NotFound
+from stepwell.model import Json, JsonObject, Version
+from stepwell.ports import WorkflowSource
+from stepwell.sdk import codec
+from stepwell.store import runs
+from stepwell.store.database import Database
+from stepwell.store.runs import NewRun, RunRow
+
+MAX_DEPTH = 16  # of runs that invoke runs
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+CODE_NAME = "run_code"
+
+
+class Starter:
+    """Stores new runs and hands them to the dispatcher."""
+
+    def __init__(self, database: Database, workflows: WorkflowSource, dispatcher: Dispatcher) -> None:
+        self._database = database
+        self._workflows = workflows
+        self._dispatcher = dispatcher
+
+    async def start(self, name: str, arguments: JsonObject, options: StartOptions) -> str:
+        """Start a stored workflow; return the run's id.
+
+        Raises:
+            NotFound, InvalidArguments, Conflict: see `Engine.start`.
+        """
+        workflow = await self._workflows.get(name)
+        return await self._start(workflow.name, workflow.version, arguments, options)
+
+    async def start_code(self, code: str, arguments: JsonObject, options: StartOptions) -> str:
+        """Start code that is not stored under a name."""
+        version = self._workflows.analyse_code(code)
+        await self._workflows.add_version(version)
+        return await self._start(CODE_NAME, version, arguments, options)
+
+    async def start_child(
+        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool = False
+    ) -> str:
+        """Start a workflow from another run; the same call gives the same run.
+
+        Raises:
+            NotFound: no workflow of that name.
+            InvalidArguments: they do not fit, or the chain of invocations is too long.
+        """
+        child_id = f"{parent.id}.{codec.digest([key])[:10]}"
+        if await self._database.read(lambda c: runs.find_run(c, child_id)) is not None:
+            return child_id
+        chain = (*parent.chain, parent.workflow)
+        if len(chain) >= MAX_DEPTH:
+            raise InvalidArguments(
+                f"workflows invoke each other {len(chain)} deep: {' -> '.join((*chain, name))}",
+                hint=f"At most {MAX_DEPTH}; does one of them invoke itself without an end?",
+            )
+        workflow = await self._workflows.get(name)
+        given = _named(workflow.version, args, kwargs)
+        self._workflows.check(workflow.version, plain(given))
+        data = across_runs(msgspec.json.encode(given))
+        run = NewRun(
+            child_id, workflow.name, workflow.version.hash, data, secrets.token_hex(8), time.time(),
+            None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
+            parent.session_id, parent.user_id,
+        )  # fmt: skip
+        await self._dispatcher.start(run)
+        return child_id
+
+    async def _start(self, name: str, version: Version, arguments: JsonObject, options: StartOptions) -> str:
+        checked = self._workflows.check(version, arguments)
+        data = encode_plain(checked)
+        found = await self._find_started(name, data, options)
+        if found is not None:
+            return found
+        run_id = options.run_id or f"r-{uuid.uuid4().hex[:12]}"
+        extras: dict[str, Any] = {
+            "budget_usd": options.budget_usd, "pool": options.pool, "labels": options.labels or None,
+        }  # fmt: skip
+        run = NewRun(
+            run_id, name, version.hash, data, secrets.token_hex(8), time.time(),
+            session_id=options.session_id, user_id=options.user_id, idempotency_key=options.idempotency_key,
+            options={key: value for key, value in extras.items() if value is not None},
+        )  # fmt: skip
+        if not await self._dispatcher.start(run):
+            # Somebody else was faster with the same id or key.
+            return await self._find_started(name, data, options) or run_id
+        return run_id
+
+    async def _find_started(self, name: str, data: bytes, options: StartOptions) -> str | None:
+        if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
+            raise InvalidArguments("run_id is 1 to 128 letters, digits and . _ : - beginning with a letter or digit")
+        run_id, key = options.run_id, options.idempotency_key
+        row = None
+        if run_id is not None:
+            row = await self._database.read(lambda c: runs.find_run(c, run_id))
+        if row is None and key is not None:
+            row = await self._database.read(lambda c: runs.find_by_idempotency(c, name, key))
+        if row is None:
+            return None
+        if row.workflow != name or row.input != data:
+            what = f"run_id {run_id!r}" if row.id == run_id else f"idempotency_key {key!r}"
+            raise Conflict(
+                f"{what} belongs to a run of {row.workflow!r} with other arguments",
+                hint="Use another one, or none; the same workflow and arguments give the same run back.",
+            )
+        return row.id
+
+
+def _named(version: Version, args: list[Json], kwargs: JsonObject) -> JsonObject:
+    names = [parameter.name for parameter in version.parameters]
+    if len(args) > len(names):
+        raise InvalidArguments(
+            f"{len(args)} positional inputs for {len(names)} parameters", hint=f"It is {version.signature}."
+        )
+    given = dict(zip(names, args, strict=False))
+    twice = sorted(given.keys() & kwargs.keys())
+    if twice:
+        raise InvalidArguments(f"{', '.join(twice)}: given twice", hint=f"It is {version.signature}.")
+    return given | kwargs
+
+
+def unknown_run(run_id: str, near: list[str]) -> NotFound:
+    """Return the error for a run that is not there."""
+    hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
+    return NotFound(f"there is no run {run_id[:80]!r}", hint=hint)

@@ -1,0 +1,91 @@
+"""`artifacts.*`: named values that outlive the run."""
+
+import base64
+import time
+from typing import Any
+
+import msgspec
+
+from stepwell.engine.border import across_runs
+from stepwell.engine.outcome import Answer, give
+from stepwell.errors import InvalidArguments
+from stepwell.model import JsonObject
+from stepwell.ports.frames import Call
+from stepwell.sdk.codec import TAG
+from stepwell.store import artifacts
+from stepwell.store.artifacts import Artifact
+from stepwell.store.database import Database
+
+MAX_NAME = 200  # characters
+
+
+async def act_on_artifact(database: Database, call: Call, kwargs: JsonObject, run_id: str) -> Answer:
+    """Save or delete.
+
+    Raises:
+        InvalidArguments: the name is no text of 1 to 200 characters.
+    """
+    name = _name(kwargs)
+    now = time.time()
+    if call.name == "artifacts.delete":
+        return give(await database.write(lambda c: artifacts.delete_artifact(c, name, now)))
+    media_type, data = _encode(kwargs.get("data"))
+    artifact = Artifact(
+        name, run_id, media_type, str(kwargs.get("description") or "")[:2000], _object(kwargs.get("metadata")),
+        len(data), now, data,
+    )  # fmt: skip
+    await database.write(lambda c: artifacts.put_artifact(c, call.key, artifact))
+    return give({"name": name, "media_type": media_type, "size": len(data)})
+
+
+async def query_artifact(database: Database, name: str, kwargs: JsonObject, run_id: str) -> Answer:
+    """Load, list, or tell whether one exists. A name of the run itself wins over another run's."""
+    if name == "artifacts.list":
+        rows = await database.read(artifacts.list_artifacts)
+        return give([describe(row) for row in rows])
+    wanted = _name(kwargs)
+    found = await database.read(
+        lambda c: artifacts.find_artifact(c, wanted, run_id) or artifacts.find_artifact(c, wanted)
+    )
+    if name == "artifacts.exists":
+        return give(found is not None)
+    return give(None) if found is None else Answer(_decode(found))
+
+
+def describe(artifact: Artifact) -> JsonObject:
+    """Return an artifact without its data."""
+    return {
+        "name": artifact.name,
+        "media_type": artifact.media_type,
+        "size": artifact.size,
+        "description": artifact.description,
+        "metadata": artifact.metadata,
+        "run_id": artifact.run_id,
+    }
+
+
+def _name(kwargs: JsonObject) -> str:
+    name = kwargs.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidArguments(f"an artifact's name is text of 1 to {MAX_NAME} printable characters")
+    return name
+
+
+def _object(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _encode(data: Any) -> tuple[str, bytes]:
+    if isinstance(data, str):
+        return "text/plain", data.encode()
+    if isinstance(data, dict) and data.get(TAG) == "bytes":
+        return "application/octet-stream", base64.b64decode(data["v"])
+    return "application/json", across_runs(msgspec.json.encode(data))
+
+
+def _decode(artifact: Artifact) -> bytes:
+    if artifact.media_type == "text/plain":
+        return msgspec.json.encode(artifact.data.decode())
+    if artifact.media_type == "application/octet-stream":
+        return msgspec.json.encode({TAG: "bytes", "v": base64.b64encode(artifact.data).decode()})
+    return artifact.data

@@ -1,0 +1,105 @@
+"""A run as it is shown, from its rows."""
+
+import json
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from stepwell.engine.border import show
+from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
+from stepwell.ports.frames import Failure
+from stepwell.store import journal, waits
+from stepwell.store.runs import RunRow
+
+
+def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
+    """Return the run with its steps and waits."""
+    results: dict[str, Json] = {}
+    completed: list[str] = []
+    for entry in journal.list_steps(connection, row.id):
+        if entry.status == "ok":
+            name = _unused(entry.name, results)
+            results[name] = show(entry.value).value
+            completed.append(name)
+    open_waits = waits.list_waits(connection, row.id, "open")
+    output = show(row.output)
+    return Run(
+        id=row.id,
+        workflow=row.workflow,
+        version=row.version,
+        status=row.status,
+        input=show(row.input).value,
+        created_at=row.created_at,
+        output=output.value,
+        error=read_error(row),
+        step_results=results,
+        completed_steps=tuple(completed),
+        skipped_steps=row.restored,
+        waiting_for=tuple(_shown(wait) for wait in open_waits),
+        tokens_used=row.tokens_used,
+        cost_usd=row.cost_usd if row.tokens_used else 0.0,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        terminated=row.status is RunStatus.TERMINATED,
+        termination_reason=row.reason if row.status is RunStatus.TERMINATED else None,
+        session_id=row.session_id,
+        user_id=row.user_id,
+        parent_id=row.parent_id,
+        sandbox_level=row.sandbox_level,
+        attempts=row.attempts,
+        warnings=tuple(dict.fromkeys(output.warnings)),
+    )
+
+
+def _unused(name: str, taken: dict[str, Json]) -> str:
+    n = 2
+    found = name
+    while found in taken:
+        found = f"{name}#{n}"
+        n += 1
+    return found
+
+
+def _shown(wait: waits.WaitRow) -> Wait:
+    return wait.shown()
+
+
+def read_error(row: RunRow) -> ErrorInfo | None:
+    """Return why a run ended, if it did not complete."""
+    if row.error is not None:
+        return ErrorInfo(**_known(json.loads(row.error)))
+    if row.status is RunStatus.CANCELLED:
+        return ErrorInfo("Cancelled", row.reason or "the run was cancelled", code="cancelled")
+    if row.status is RunStatus.DEAD:
+        return ErrorInfo(
+            "Dead",
+            "every process that took the run up died, without progress",
+            code="dead",
+            hint=f"Look at its logs, then resume_run(run_id={row.id!r}) to try again.",
+        )
+    return None
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"cause": tuple(fields.get("cause", ()))}
+
+
+def error_info(failure: Failure, hint: str = "") -> ErrorInfo:
+    """Return a guest's failure as it is kept with the run."""
+    return ErrorInfo(
+        failure.type,
+        failure.message,
+        failure.code,
+        failure.step,
+        failure.attempt,
+        failure.line,
+        tuple(failure.cause),
+        failure.traceback,
+        hint,
+    )
+
+
+def dump_error(error: ErrorInfo) -> str:
+    """Return the form of the `error` column."""
+    return msgspec.json.encode(error).decode()

@@ -1,0 +1,154 @@
+"""Calls that wait: timers, people, events, children. Each is a row that any process can decide."""
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepwell.engine.book import Book
+from stepwell.engine.outcome import Answer, give, refuse
+from stepwell.model import Json, JsonObject
+from stepwell.store import waits
+from stepwell.store.runs import RunRow
+from stepwell.store.waits import NewWait, WaitRow
+
+
+@dataclass(slots=True)
+class Waiting:
+    """The open waits of one live run."""
+
+    run: RunRow
+    book: Book
+    rows: dict[str, WaitRow]
+    """Waits that were there when the run was taken up."""
+    open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
+    _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
+
+    async def until_decided(self, wait: NewWait) -> JsonObject | None:
+        """Open the wait, or go on with the one of an earlier attempt; return the decision, None at its deadline."""
+        row = self.rows.pop(wait.key, None)
+        if row is not None and row.status in ("open", "decided"):
+            wait = NewWait(wait.key, wait.kind, wait.name, row.request, row.digest, row.until)
+        decided = asyncio.get_running_loop().create_future()
+        if row is not None and row.status == "decided" and row.decision is not None:
+            decided.set_result(row.decision)
+        if row is None or row.status not in ("open", "decided"):
+            self._store(wait)
+        self.open[wait.key] = wait
+        self._decisions[wait.key] = decided
+        try:
+            async with asyncio.timeout(None if wait.until is None else max(0.0, wait.until - time.time())):
+                return await decided
+        except TimeoutError:
+            return None
+        finally:
+            del self.open[wait.key], self._decisions[wait.key]
+
+    def decide(self, key: str, decision: JsonObject) -> None:
+        """A decision has come."""
+        future = self._decisions.get(key)
+        if future is not None and not future.done():
+            future.set_result(decision)
+
+    def take(self, key: str) -> None:
+        """Use the decision up, in the same transaction as what follows from it."""
+        self.book.write(lambda c: waits.take_wait(c, self.run.id, key))
+
+    def _store(self, wait: NewWait) -> None:
+        now = time.time()
+
+        def write(connection: sqlite3.Connection) -> None:
+            waits.open_wait(connection, self.run.id, wait, now)
+
+        self.book.write(write)
+        shown = {name: wait.request[name] for name in ("prompt", "input_type") if wait.request.get(name)}
+        until: JsonObject = {} if wait.until is None else {"until": wait.until}
+        self.book.event("wait.opened", {"kind": wait.kind, "key": wait.key, "name": wait.name} | shown | until)
+
+
+def timer_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
+    """Return the wait of `ctx.sleep` or `ctx.sleep_until`."""
+    until = kwargs.get("until")
+    if until is None:
+        until = time.time() + _number(kwargs.get("seconds"), 0.0)
+    return NewWait(key, "timer", name, {}, until=_number(until, time.time()))
+
+
+def input_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
+    """Return the wait of `ctx.wait_for_user`."""
+    request = {
+        "prompt": str(kwargs.get("prompt", ""))[:4000],
+        "input_type": kwargs.get("input_type", "text"),
+        "options": _options(kwargs),
+        "allow_custom": bool(kwargs.get("allow_custom")),
+        "skippable": bool(kwargs.get("skippable")),
+    }
+    return NewWait(key, "input", name, request, until=_deadline(kwargs))
+
+
+def approval_wait(run: RunRow, key: str, name: str, label: str, kwargs: JsonObject) -> NewWait:
+    """Return the wait of an approval, bound to run, version, call and arguments."""
+    request = {"prompt": str(kwargs.get("prompt") or f"Approve {name}?")[:4000], "context": kwargs.get("context")}
+    bound = hashlib.sha256("\0".join((run.id, run.version, key, label)).encode()).hexdigest()[:12]
+    return NewWait(key, "approval", name, request, bound, _deadline(kwargs))
+
+
+def event_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
+    """Return the wait of `ctx.wait_for_event`."""
+    return NewWait(key, "event", name, {"prompt": f"Waits for the event {name!r}"}, until=_deadline(kwargs))
+
+
+def answer_timer(_: NewWait, __: JsonObject | None) -> Answer:
+    """A timer has fired."""
+    return give(None)
+
+
+def answer_input(wait: NewWait, decision: JsonObject | None) -> Answer:
+    """A person has answered, or nobody in time."""
+    if decision is None:
+        return refuse("TimeoutError", f"nobody answered {wait.request.get('prompt', wait.name)!r} in time", "expired")
+    return give(decision.get("value"))
+
+
+def answer_approval(wait: NewWait, decision: JsonObject | None) -> Answer:
+    """A person has approved or rejected, or nobody in time."""
+    if decision is None:
+        reason = "nobody approved it in time"
+        return refuse("ApprovalDenied", f"{wait.name}: {reason}", "expired", reason=reason, reviewer="")
+    reviewer, reason = str(decision.get("reviewer") or ""), str(decision.get("reason") or "")
+    if decision.get("decision") == "approve":
+        return give({"approved": True, "reviewer": reviewer, "reason": reason})
+    message = f"{wait.name} was rejected" + (f": {reason}" if reason else "")
+    return refuse("ApprovalDenied", message, "rejected", reason=reason, reviewer=reviewer)
+
+
+def answer_event(wait: NewWait, decision: JsonObject | None) -> Answer:
+    """An event has come, or none in time."""
+    if decision is None:
+        return refuse("TimeoutError", f"the event {wait.name!r} did not come in time", "expired")
+    return give(decision.get("value"))
+
+
+def _deadline(kwargs: JsonObject) -> float | None:
+    timeout = kwargs.get("timeout")
+    return None if timeout is None else time.time() + _number(timeout, 0.0)
+
+
+def _number(value: Json, default: float) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+def _options(kwargs: JsonObject) -> list[JsonObject]:
+    given: list[Any] = kwargs.get("options") or []
+    if not given and kwargs.get("input_type") == "approval":
+        return [{"id": "approve", "label": "Approve"}, {"id": "reject", "label": "Reject"}]
+    return [_option(option) for option in given[:200]]
+
+
+def _option(option: Any) -> JsonObject:
+    if isinstance(option, dict):
+        ident = str(option.get("id", option.get("value", option.get("label", ""))))[:200]
+        return {"id": ident, "label": str(option.get("label", ident))[:400]}
+    return {"id": str(option)[:200], "label": str(option)[:400]}

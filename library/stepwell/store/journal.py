@@ -1,0 +1,104 @@
+"""Rows of the journal, and the large values that they point at."""
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass, replace
+
+BLOB_BYTES = 64 * 1024  # larger values are stored once, by content
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of `journal`."""
+
+    seq: int
+    key: str
+    kind: str
+    name: str
+    digest: str
+    status: str
+    step: str = ""
+    attempt: int = 0
+    args: bytes | None = None
+    value: bytes | None = None
+    error: str | None = None
+    delivery: int | None = None
+    opened_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What was called, as the guest compares it on replay."""
+        return f"{self.kind}:{self.name}:{self.digest}"
+
+    def settled(self, status: str, *, value: bytes | None, error: str | None, at: float) -> "Entry":
+        """Return the entry with its outcome."""
+        return replace(self, status=status, value=value, error=error, finished_at=at)
+
+
+def put_entry(connection: sqlite3.Connection, run_id: str, entry: Entry) -> None:
+    """Insert an entry, or replace the one of the same place in the journal."""
+    value, blob = _store(connection, entry.value)
+    connection.execute(
+        """INSERT INTO journal (run_id, seq, key, kind, name, digest, step, attempt, status, args, value, value_blob,
+               error, delivery, opened_at, finished_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (run_id, seq) DO UPDATE SET status = excluded.status, value = excluded.value,
+               value_blob = excluded.value_blob, error = excluded.error, finished_at = excluded.finished_at,
+               attempt = excluded.attempt, delivery = coalesce(excluded.delivery, delivery)""",
+        (
+            run_id, entry.seq, entry.key, entry.kind, entry.name, entry.digest, entry.step, entry.attempt,
+            entry.status, entry.args, value, blob, entry.error, entry.delivery, entry.opened_at, entry.finished_at,
+        ),
+    )  # fmt: skip
+
+
+def put_delivery(connection: sqlite3.Connection, run_id: str, seq: int, n: int) -> None:
+    """Note that the outcome of an entry was the `n`-th delivered."""
+    connection.execute("UPDATE journal SET delivery = ? WHERE run_id = ? AND seq = ?", (n, run_id, seq))
+
+
+def list_entries(connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int = -1) -> list[Entry]:
+    """Return entries in the order in which the host learned of them."""
+    rows = connection.execute(
+        """SELECT seq, key, kind, name, digest, status, step, attempt, args, coalesce(value, data) AS value, error,
+               delivery, opened_at, finished_at
+           FROM journal LEFT JOIN blobs ON hash = value_blob
+           WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?""",
+        (run_id, after, limit),
+    )
+    return [Entry(**dict(row)) for row in rows]
+
+
+def list_steps(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
+    """Return the finished steps of a run."""
+    rows = connection.execute(
+        """SELECT seq, key, kind, name, digest, status, step, attempt, NULL AS args, coalesce(value, data) AS value,
+               error, delivery, opened_at, finished_at
+           FROM journal LEFT JOIN blobs ON hash = value_blob
+           WHERE run_id = ? AND kind = 'step' AND status IN ('ok', 'error') ORDER BY seq""",
+        (run_id,),
+    )
+    return [Entry(**dict(row)) for row in rows]
+
+
+def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int], from_delivery: int | None) -> None:
+    """Forget entries, and the deliveries from a place on, so that a resumed run does them anew."""
+    connection.executemany("DELETE FROM journal WHERE run_id = ? AND seq = ?", [(run_id, seq) for seq in seqs])
+    if from_delivery is not None:
+        connection.execute(
+            "UPDATE journal SET delivery = NULL WHERE run_id = ? AND delivery >= ?", (run_id, from_delivery)
+        )
+
+
+def _store(connection: sqlite3.Connection, value: bytes | None) -> tuple[bytes | None, str | None]:
+    if value is None or len(value) <= BLOB_BYTES:
+        return value, None
+    return None, put_blob(connection, value)
+
+
+def put_blob(connection: sqlite3.Connection, data: bytes) -> str:
+    """Store bytes by content and return their name."""
+    name = hashlib.sha256(data).hexdigest()
+    connection.execute("INSERT INTO blobs (hash, data) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, data))
+    return name

@@ -1,0 +1,288 @@
+"""Rows of runs: insert, claim, hold, park, finish, list."""
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepwell.model import LIVE, JsonObject, RunStatus
+
+COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
+    session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
+    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at"""
+LIVE_SQL = ", ".join(f"'{status}'" for status in sorted(LIVE))
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A row of `runs`, as stored."""
+
+    id: str
+    workflow: str
+    version: str
+    status: RunStatus
+    input: bytes
+    output: bytes | None
+    error: str | None
+    reason: str | None
+    parent_id: str | None
+    parent_key: str | None
+    root_id: str
+    depth: int
+    chain: tuple[str, ...]
+    session_id: str | None
+    user_id: str | None
+    idempotency_key: str | None
+    seed: str
+    options: JsonObject
+    owner: str | None
+    epoch: int
+    attempts: int
+    crashes: int
+    wake_at: float | None
+    cancel_reason: str | None
+    sandbox_level: str | None
+    work_s: float
+    tokens_used: int
+    cost_usd: float | None
+    restored: tuple[str, ...]
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run starts with."""
+
+    id: str
+    workflow: str
+    version: str
+    input: bytes
+    """Codec JSON of the arguments object."""
+    seed: str
+    created_at: float
+    parent_id: str | None = None
+    parent_key: str | None = None
+    root_id: str | None = None
+    depth: int = 0
+    chain: tuple[str, ...] = ()
+    session_id: str | None = None
+    user_id: str | None = None
+    idempotency_key: str | None = None
+    options: JsonObject = field(default_factory=dict[str, Any])
+
+
+def read_row(row: sqlite3.Row) -> RunRow:
+    """Return the typed form of a row selected with `COLUMNS`."""
+    values: dict[str, Any] = dict(row)
+    values["status"] = RunStatus(values["status"])
+    values["chain"] = tuple(json.loads(values["chain"]))
+    values["restored"] = tuple(json.loads(values["restored"]))
+    values["options"] = json.loads(values["options"])
+    return RunRow(**values)
+
+
+def find_run(connection: sqlite3.Connection, run_id: str) -> RunRow | None:
+    """Return the run of that id."""
+    row = connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return None if row is None else read_row(row)
+
+
+def find_by_idempotency(connection: sqlite3.Connection, workflow: str, key: str) -> RunRow | None:
+    """Return the run that was started with that key."""
+    sql = f"SELECT {COLUMNS} FROM runs WHERE workflow = ? AND idempotency_key = ?"
+    row = connection.execute(sql, (workflow, key)).fetchone()
+    return None if row is None else read_row(row)
+
+
+def insert_run(connection: sqlite3.Connection, run: NewRun) -> None:
+    """Store a pending run."""
+    connection.execute(
+        """INSERT INTO runs (id, workflow, version, status, input, parent_id, parent_key, root_id, depth, chain,
+               session_id, user_id, idempotency_key, seed, options, created_at)
+           VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            run.id, run.workflow, run.version, run.input, run.parent_id, run.parent_key, run.root_id or run.id,
+            run.depth, json.dumps(run.chain), run.session_id, run.user_id, run.idempotency_key, run.seed,
+            json.dumps(run.options), run.created_at,
+        ),
+    )  # fmt: skip
+
+
+def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, now: float) -> RunRow | None:
+    """Take a pending run with a new epoch; None if another process was faster."""
+    row = connection.execute(
+        f"""UPDATE runs SET status = 'running', owner = ?, epoch = epoch + 1, attempts = attempts + 1, wake_at = NULL,
+                started_at = coalesce(started_at, ?)
+            WHERE id = ? AND status = 'pending' RETURNING {COLUMNS}""",
+        (worker, now, run_id),
+    ).fetchone()
+    return None if row is None else read_row(row)
+
+
+def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> list[str]:
+    """Return ids of runs that may be taken, first come first served; due ones become pending."""
+    connection.execute(
+        "UPDATE runs SET status = 'pending', wake_at = NULL WHERE wake_at <= ? AND status IN ('sleeping', 'waiting')",
+        (now,),
+    )
+    sql = "SELECT id FROM runs WHERE status = 'pending' ORDER BY created_at LIMIT ?"
+    return [row["id"] for row in connection.execute(sql, (limit,))]
+
+
+def has_claimable(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether `list_claimable` would find something, without writing."""
+    sql = """SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending')
+                 OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ? AND status IN ('sleeping', 'waiting'))"""
+    return bool(connection.execute(sql, (now,)).fetchone()[0])
+
+
+def next_wake(connection: sqlite3.Connection) -> float | None:
+    """Return when the next sleeping run is due, in unix seconds."""
+    return connection.execute("SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL").fetchone()[0]
+
+
+def holds(connection: sqlite3.Connection, run_id: str, worker: str, epoch: int) -> bool:
+    """Whether `worker` still holds the run with that epoch."""
+    sql = "SELECT 1 FROM runs WHERE id = ? AND owner = ? AND epoch = ? AND status = 'running'"
+    return connection.execute(sql, (run_id, worker, epoch)).fetchone() is not None
+
+
+def park_run(connection: sqlite3.Connection, run_id: str, status: RunStatus, wake_at: float | None) -> None:
+    """Let go of a run that only waits. A decision that came meanwhile makes it pending at once."""
+    connection.execute(
+        """UPDATE runs SET owner = NULL, wake_at = ?, status = CASE WHEN EXISTS (
+               SELECT 1 FROM waits WHERE run_id = runs.id AND status = 'decided') THEN 'pending' ELSE ? END
+           WHERE id = ?""",
+        (wake_at, status, run_id),
+    )
+
+
+def release_run(connection: sqlite3.Connection, run_id: str) -> None:
+    """Let go of a run that another process can go on with at once."""
+    connection.execute("UPDATE runs SET status = 'pending', owner = NULL WHERE id = ?", (run_id,))
+
+
+def wake_run(connection: sqlite3.Connection, run_id: str) -> None:
+    """Make a parked run pending: something that it waits for has been decided."""
+    connection.execute(
+        """UPDATE runs SET status = 'pending', wake_at = NULL
+           WHERE id = ? AND status IN ('sleeping', 'waiting', 'in_doubt')""",
+        (run_id,),
+    )
+
+
+def reopen_run(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Make a failed or cancelled run pending again, with its journal."""
+    changed = connection.execute(
+        """UPDATE runs SET status = 'pending', error = NULL, reason = NULL, finished_at = NULL, cancel_reason = NULL,
+               crashes = 0, work_s = 0
+           WHERE id = ? AND status IN ('failed', 'cancelled', 'dead')""",
+        (run_id,),
+    )
+    return changed.rowcount == 1
+
+
+def finish_run(
+    connection: sqlite3.Connection,
+    run_id: str,
+    status: RunStatus,
+    now: float,
+    *,
+    output: bytes | None = None,
+    error: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """End a run and void what it still waits for."""
+    connection.execute(
+        """UPDATE runs SET status = ?, output = ?, error = ?, reason = ?, owner = NULL, wake_at = NULL, finished_at = ?
+           WHERE id = ?""",
+        (status, output, error, reason, now, run_id),
+    )
+    connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
+
+
+def note_attempt(connection: sqlite3.Connection, run_id: str, level: str, restored: tuple[str, ...]) -> None:
+    """Note what an attempt restores and how it is isolated."""
+    connection.execute(
+        "UPDATE runs SET sandbox_level = ?, restored = ? WHERE id = ?", (level, json.dumps(restored), run_id)
+    )
+
+
+def clear_crashes(connection: sqlite3.Connection, run_id: str) -> None:
+    """The run got somewhere: deaths of holders before this no longer count."""
+    connection.execute("UPDATE runs SET crashes = 0 WHERE id = ? AND crashes > 0", (run_id,))
+
+
+def add_work(connection: sqlite3.Connection, run_id: str, work_s: float) -> None:
+    """Add seconds of work."""
+    connection.execute("UPDATE runs SET work_s = work_s + ? WHERE id = ?", (work_s, run_id))
+
+
+def child_states(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:
+    """Return the status of every child that the run waits for."""
+    sql = """SELECT id, runs.status FROM runs JOIN waits ON waits.run_id = parent_id AND waits.key = parent_key
+             WHERE parent_id = ? AND waits.kind = 'child' AND waits.status = 'open'"""
+    return {row["id"]: row["status"] for row in connection.execute(sql, (run_id,))}
+
+
+def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> None:
+    """Ask the holder of a running run to end it."""
+    connection.execute("UPDATE runs SET cancel_reason = ? WHERE id = ? AND status = 'running'", (reason, run_id))
+
+
+def list_cancelled(connection: sqlite3.Connection, worker: str) -> list[str]:
+    """Return the held runs of a worker that shall end."""
+    sql = "SELECT id FROM runs WHERE owner = ? AND status = 'running' AND cancel_reason IS NOT NULL"
+    return [row["id"] for row in connection.execute(sql, (worker,))]
+
+
+def list_children(connection: sqlite3.Connection, run_id: str) -> list[str]:
+    """Return the live children of a run."""
+    sql = f"SELECT id FROM runs WHERE parent_id = ? AND status IN ({LIVE_SQL})"
+    return [row["id"] for row in connection.execute(sql, (run_id,))]
+
+
+def list_runs(
+    connection: sqlite3.Connection,
+    *,
+    status: str | None,
+    workflow: str | None,
+    before: tuple[float, str] | None,
+    limit: int,
+) -> list[RunRow]:
+    """Return runs, newest first, older than `before` (created_at, id)."""
+    where, values = _filter(status, workflow)
+    if before is not None:
+        where.append("(created_at, id) < (?, ?)")
+        values += before
+    clause = f"WHERE {' AND '.join(where)}" if where else ""
+    sql = f"SELECT {COLUMNS} FROM runs {clause} ORDER BY created_at DESC, id DESC LIMIT ?"
+    return [read_row(row) for row in connection.execute(sql, (*values, limit))]
+
+
+def count_runs(connection: sqlite3.Connection, *, status: str | None, workflow: str | None) -> int:
+    """Return how many runs match."""
+    where, values = _filter(status, workflow)
+    clause = f"WHERE {' AND '.join(where)}" if where else ""
+    return int(connection.execute(f"SELECT count(*) FROM runs {clause}", values).fetchone()[0])
+
+
+def near_ids(connection: sqlite3.Connection, run_id: str) -> list[str]:
+    """Return up to three ids that begin alike, for hints."""
+    sql = "SELECT id FROM runs WHERE substr(id, 1, ?) = ? ORDER BY created_at DESC LIMIT 3"
+    prefix = run_id[:6]
+    return [row["id"] for row in connection.execute(sql, (len(prefix), prefix))] if prefix else []
+
+
+def _filter(status: str | None, workflow: str | None) -> tuple[list[str], list[Any]]:
+    where: list[str] = []
+    values: list[Any] = []
+    if status is not None:
+        where.append("status = ?")
+        values.append(status)
+    if workflow is not None:
+        where.append("workflow = ?")
+        values.append(workflow)
+    return where, values

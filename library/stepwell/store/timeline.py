@@ -1,0 +1,56 @@
+"""Events and logs of runs, numbered from 1 in each run."""
+
+import json
+import sqlite3
+from typing import NamedTuple
+
+from stepwell.model import JsonObject
+
+
+class EventRow(NamedTuple):
+    """One event."""
+
+    n: int
+    at: float
+    type: str
+    data: JsonObject
+
+
+class LogRow(NamedTuple):
+    """One line of output."""
+
+    n: int
+    at: float
+    level: str
+    text: str
+
+
+def add_event(connection: sqlite3.Connection, run_id: str, at: float, kind: str, data: JsonObject) -> None:
+    """Append an event."""
+    connection.execute(
+        "INSERT INTO events (run_id, n, at, type, data) "
+        "SELECT ?1, coalesce(max(n), 0) + 1, ?2, ?3, ?4 FROM events WHERE run_id = ?1",
+        (run_id, at, kind, json.dumps(data)),
+    )
+
+
+def add_log(connection: sqlite3.Connection, run_id: str, at: float, level: str, text: str) -> None:
+    """Append a line of output."""
+    connection.execute(
+        "INSERT INTO logs (run_id, n, at, level, text) "
+        "SELECT ?1, coalesce(max(n), 0) + 1, ?2, ?3, ?4 FROM logs WHERE run_id = ?1",
+        (run_id, at, level, text),
+    )
+
+
+def list_events(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[EventRow]:
+    """Return events in order."""
+    sql = "SELECT n, at, type, data FROM events WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?"
+    rows = connection.execute(sql, (run_id, after, limit))
+    return [EventRow(row["n"], row["at"], row["type"], json.loads(row["data"])) for row in rows]
+
+
+def list_logs(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[LogRow]:
+    """Return lines of output in order."""
+    sql = "SELECT n, at, level, text FROM logs WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?"
+    return [LogRow(*row) for row in connection.execute(sql, (run_id, after, limit))]

@@ -1,0 +1,122 @@
+"""Rows of what runs wait for, and of the decisions on them."""
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepwell.model import Json, JsonObject, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """A row of `waits`."""
+
+    run_id: str
+    key: str
+    kind: str
+    name: str
+    request: JsonObject
+    digest: str
+    until: float | None
+    status: str
+    decision: JsonObject | None
+    opened_at: float
+    decided_at: float | None = None
+
+    def shown(self) -> Wait:
+        """Return the form that people and models see."""
+        return Wait(
+            self.run_id, self.key, self.kind,  # pyright: ignore[reportArgumentType]  checked by the table
+            self.request.get("prompt", ""), self.request.get("input_type", ""),
+            tuple(self.request.get("options", ())), self.request.get("context"), self.digest, self.until, self.name,
+            bool(self.request.get("allow_custom")), bool(self.request.get("skippable")),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewWait:
+    """What a wait starts with."""
+
+    key: str
+    kind: str
+    name: str
+    request: JsonObject = field(default_factory=dict[str, Any])
+    digest: str = ""
+    until: float | None = None
+
+
+def open_wait(connection: sqlite3.Connection, run_id: str, wait: NewWait, now: float) -> None:
+    """Store a wait; one that is there already stays as it is, with its deadline and its decision."""
+    connection.execute(
+        """INSERT INTO waits (run_id, key, kind, name, request, digest, until, status, opened_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, 'open', ?)
+           ON CONFLICT (run_id, key) DO UPDATE SET status = 'open', until = excluded.until, decision = NULL,
+               request = excluded.request, digest = excluded.digest, kind = excluded.kind
+           WHERE status IN ('void', 'taken')""",
+        (run_id, wait.key, wait.kind, wait.name, json.dumps(wait.request), wait.digest, wait.until, now),
+    )
+
+
+def list_waits(connection: sqlite3.Connection, run_id: str, *statuses: str) -> list[WaitRow]:
+    """Return the waits of a run in those states, oldest first."""
+    marks = ", ".join("?" * len(statuses))
+    sql = f"SELECT * FROM waits WHERE run_id = ? AND status IN ({marks}) ORDER BY opened_at, key"
+    return [_read(row) for row in connection.execute(sql, (run_id, *statuses))]
+
+
+def find_wait(connection: sqlite3.Connection, run_id: str, key: str) -> WaitRow | None:
+    """Return the wait of that key."""
+    row = connection.execute("SELECT * FROM waits WHERE run_id = ? AND key = ?", (run_id, key)).fetchone()
+    return None if row is None else _read(row)
+
+
+def decide_wait(connection: sqlite3.Connection, run_id: str, key: str, decision: JsonObject, now: float) -> bool:
+    """Write a decision; False if the wait is no longer open."""
+    changed = connection.execute(
+        """UPDATE waits SET status = 'decided', decision = ?, decided_at = ?
+           WHERE run_id = ? AND key = ? AND status = 'open'""",
+        (json.dumps(decision), now, run_id, key),
+    )
+    return changed.rowcount == 1
+
+
+def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
+    """The decision has become an entry of the journal; it cannot be used again."""
+    connection.execute("UPDATE waits SET status = 'taken' WHERE run_id = ? AND key = ?", (run_id, key))
+
+
+def list_decided(connection: sqlite3.Connection, worker: str) -> list[str]:
+    """Return the runs held by a worker for which decisions have come."""
+    sql = """SELECT DISTINCT run_id FROM waits JOIN runs ON runs.id = waits.run_id
+             WHERE waits.status = 'decided' AND runs.owner = ? AND runs.status = 'running'"""
+    return [row["run_id"] for row in connection.execute(sql, (worker,))]
+
+
+def list_event_waits(connection: sqlite3.Connection, event: str) -> list[tuple[str, str]]:
+    """Return (run id, key) of all that wait for an event of that name."""
+    sql = "SELECT run_id, key FROM waits WHERE kind = 'event' AND status = 'open' AND name = ?"
+    return [(row["run_id"], row["key"]) for row in connection.execute(sql, (event,))]
+
+
+def put_emitted(
+    connection: sqlite3.Connection, event_id: str, name: str, payload: Json, receivers: list[str], now: float
+) -> None:
+    """Remember an event by its id."""
+    connection.execute(
+        "INSERT INTO emitted (id, name, payload, receivers, at) VALUES (?, ?, ?, ?, ?)",
+        (event_id, name, json.dumps(payload).encode(), json.dumps(receivers), now),
+    )
+
+
+def find_emitted(connection: sqlite3.Connection, event_id: str) -> tuple[str, list[str]] | None:
+    """Return (name, receivers) of an event that was emitted before."""
+    row = connection.execute("SELECT name, receivers FROM emitted WHERE id = ?", (event_id,)).fetchone()
+    return None if row is None else (row["name"], json.loads(row["receivers"]))
+
+
+def _read(row: sqlite3.Row) -> WaitRow:
+    values: dict[str, Any] = dict(row)
+    values["request"] = json.loads(values["request"])
+    values["decision"] = json.loads(values["decision"]) if values["decision"] else None
+    return WaitRow(**values)

@@ -1,0 +1,61 @@
+"""Processes that execute runs, and the runs of those that are gone.
+
+One lease for a process, not one for each run: a heartbeat is one small write, however many runs it holds. The
+runs themselves are fenced by their epochs.
+"""
+
+import json
+import sqlite3
+
+from stepwell.model import JsonObject
+from stepwell.store import timeline
+
+MAX_CRASHES = 5  # holders that may die with a run, without progress between, before it is set aside
+
+
+def beat(
+    connection: sqlite3.Connection, worker: str, pid: int, boot_id: str, until: float, now: float, info: JsonObject
+) -> None:
+    """Renew a worker's lease, or enter it. `until` is on the boot's monotonic clock."""
+    connection.execute(
+        """INSERT INTO workers (id, pid, boot_id, lease_until, started_at, info) VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until""",
+        (worker, pid, boot_id, until, now, json.dumps(info)),
+    )
+
+
+def leave(connection: sqlite3.Connection, worker: str) -> None:
+    """Take a worker out at a clean end and hand its runs over."""
+    connection.execute(
+        "UPDATE runs SET status = 'pending', owner = NULL WHERE owner = ? AND status = 'running'", (worker,)
+    )
+    connection.execute("DELETE FROM workers WHERE id = ?", (worker,))
+
+
+def list_workers(connection: sqlite3.Connection, boot_id: str, monotonic: float) -> list[str]:
+    """Return the ids of workers whose lease has not run out."""
+    sql = "SELECT id FROM workers WHERE boot_id = ? AND lease_until > ?"
+    return [row["id"] for row in connection.execute(sql, (boot_id, monotonic))]
+
+
+def list_expired(connection: sqlite3.Connection, boot_id: str, monotonic: float) -> list[str]:
+    """Return workers whose lease has run out, and owners of runs that are no workers at all."""
+    sql = """SELECT id FROM workers WHERE boot_id != ?1 OR lease_until <= ?2
+             UNION SELECT DISTINCT owner FROM runs WHERE status = 'running' AND owner NOT IN (SELECT id FROM workers)"""
+    return [row["id"] for row in connection.execute(sql, (boot_id, monotonic))]
+
+
+def bury(connection: sqlite3.Connection, worker: str, now: float) -> list[str]:
+    """Take a dead worker out; return its runs, which are pending again or, after too many deaths, dead."""
+    rows = connection.execute(
+        """UPDATE runs SET owner = NULL, epoch = epoch + 1, crashes = crashes + 1,
+               status = CASE WHEN crashes + 1 >= ? THEN 'dead' ELSE 'pending' END,
+               finished_at = CASE WHEN crashes + 1 >= ? THEN ? END
+           WHERE owner = ? AND status = 'running' RETURNING id, status""",
+        (MAX_CRASHES, MAX_CRASHES, now, worker),
+    ).fetchall()
+    connection.execute("DELETE FROM workers WHERE id = ?", (worker,))
+    for row in rows:
+        kind = "run.dead" if row["status"] == "dead" else "lease.lost"
+        timeline.add_event(connection, row["id"], now, kind, {"worker": worker})
+    return [row["id"] for row in rows]

@@ -1,0 +1,257 @@
+"""SQL on workflows, their versions and their search text. Plain functions for `Database.write` and `Database.read`."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import msgspec
+
+from stepwell.model import Version, Workflow
+
+_WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
+_HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+# Weights of the columns name, description, intents, parameters, body in bm25().
+_WEIGHTS = (3.0, 1.5, 1.5, 1.0, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What search sees of a workflow; words of identifiers are split."""
+
+    name: str
+    description: str
+    intents: str
+    parameters: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of `workflows`, deleted ones included."""
+
+    id: int
+    name: str
+    version: str
+    description: str
+    tags: tuple[str, ...]
+    intents: tuple[str, ...]
+    origin: str
+    pinned: bool
+    created_at: float
+    deleted: bool
+
+
+def find_row(connection: sqlite3.Connection, name: str) -> Row | None:
+    """Return the row of a name, deleted or not."""
+    row = connection.execute(f"SELECT {_WORKFLOW} FROM workflows WHERE name = ?", (name,)).fetchone()
+    return None if row is None else _row(row)
+
+
+def find_workflow(connection: sqlite3.Connection, name: str) -> Workflow | None:
+    """Return a workflow with its current version; None also for a deleted one."""
+    row = find_row(connection, name)
+    return None if row is None or row.deleted else _workflow(connection, row)
+
+
+def find_at_version(connection: sqlite3.Connection, name: str, prefix: str) -> tuple[Workflow | None, list[str]]:
+    """Return a workflow as it was at the version whose hash starts with `prefix`, and all hashes that do."""
+    row = find_row(connection, name)
+    if row is None or row.deleted or not _HASH_PREFIX.fullmatch(prefix):
+        return None, []
+    rows = connection.execute(
+        "SELECT version, description, created_at FROM workflow_versions"
+        " WHERE name = ? AND substr(version, 1, ?) = ? ORDER BY ordinal DESC",
+        (name, len(prefix), prefix),
+    ).fetchall()
+    hashes = list(dict.fromkeys(str(found["version"]) for found in rows))
+    if len(hashes) != 1:
+        return None, hashes
+    newest = rows[0]
+    at_version = replace(
+        row, version=newest["version"], description=newest["description"], created_at=newest["created_at"]
+    )
+    return _workflow(connection, at_version), hashes
+
+
+def find_version(connection: sqlite3.Connection, version: str) -> Version | None:
+    """Return a version by its full hash; it stays also when its workflow is deleted."""
+    row = connection.execute("SELECT hash, source, analysis FROM versions WHERE hash = ?", (version,)).fetchone()
+    if row is None:
+        return None
+    owner = connection.execute(
+        "SELECT name FROM workflow_versions WHERE version = ? ORDER BY created_at DESC LIMIT 1", (version,)
+    ).fetchone()
+    return _version(row, str(owner["name"]) if owner else None)
+
+
+def list_workflows(
+    connection: sqlite3.Connection, limit: int, after: str, tag: str | None
+) -> tuple[list[Workflow], int]:
+    """Return up to `limit` workflows by name, those after `after`, and how many there are in all."""
+    tagged = "AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag)" if tag is not None else ""
+    where = f"deleted_at IS NULL {tagged}"
+    values = {"tag": tag, "after": after, "limit": limit}
+    total = connection.execute(f"SELECT count(*) FROM workflows WHERE {where}", values).fetchone()[0]
+    rows = connection.execute(
+        f"SELECT {_WORKFLOW} FROM workflows WHERE {where} AND name > :after ORDER BY name LIMIT :limit",
+        values,
+    ).fetchall()
+    return [_workflow(connection, _row(row)) for row in rows], int(total)
+
+
+def list_pinned(connection: sqlite3.Connection) -> list[Workflow]:
+    """Return the pinned workflows by name."""
+    rows = connection.execute(
+        f"SELECT {_WORKFLOW} FROM workflows WHERE pinned AND deleted_at IS NULL ORDER BY name"
+    ).fetchall()
+    return [_workflow(connection, _row(row)) for row in rows]
+
+
+def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[tuple[str, str]]:
+    """Return `(name, origin)` of the workflows whose origin starts with `origin_prefix`, by name."""
+    rows = connection.execute(
+        "SELECT name, origin FROM workflows WHERE deleted_at IS NULL AND substr(origin, 1, ?) = ? ORDER BY name",
+        (len(origin_prefix), origin_prefix),
+    ).fetchall()
+    return [(row["name"], row["origin"]) for row in rows]
+
+
+def put_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
+    """Store a version; one that is stored already stays as it is."""
+    analysis = asdict(version)
+    del analysis["hash"], analysis["source"]
+    connection.execute(
+        "INSERT INTO versions (hash, source, analysis, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+        (version.hash, version.source, json.dumps(analysis), at),
+    )
+
+
+def put_workflow(connection: sqlite3.Connection, workflow: Workflow, text: Text) -> Workflow:
+    """Store a workflow: a new name, a new version of an existing one, or a deleted one anew."""
+    before = find_row(connection, workflow.name)
+    version = workflow.version
+    put_version(connection, version, workflow.created_at)
+    values: dict[str, Any] = {
+        "name": workflow.name,
+        "version": version.hash,
+        "description": workflow.description,
+        "tags": json.dumps(workflow.tags),
+        "intents": json.dumps(workflow.intents),
+        "origin": workflow.origin,
+        "pinned": before is not None and not before.deleted and before.pinned,
+        "created_at": workflow.created_at,
+    }
+    row = connection.execute(
+        "INSERT INTO workflows (name, version, description, tags, intents, origin, pinned, created_at)"
+        " VALUES (:name, :version, :description, :tags, :intents, :origin, :pinned, :created_at)"
+        " ON CONFLICT (name) DO UPDATE SET version = :version, description = :description, tags = :tags,"
+        " intents = :intents, origin = :origin, pinned = :pinned, created_at = :created_at, deleted_at = NULL"
+        " RETURNING id",
+        values,
+    ).fetchone()
+    if before is None or before.deleted or before.version != version.hash:
+        connection.execute(
+            "INSERT INTO workflow_versions (name, ordinal, version, description, created_at)"
+            " SELECT :name, coalesce(max(ordinal), 0) + 1, :version, :description, :created_at"
+            " FROM workflow_versions WHERE name = :name",
+            values,
+        )
+    _index(connection, int(row["id"]), text)
+    stored = find_row(connection, workflow.name)
+    assert stored is not None
+    return _workflow(connection, stored)
+
+
+def delete_workflow(connection: sqlite3.Connection, name: str, at: float) -> bool:
+    """Hide a workflow; its versions stay for the runs that are pinned to them. Return False if there is none."""
+    row = connection.execute(
+        "UPDATE workflows SET deleted_at = ?, pinned = 0 WHERE name = ? AND deleted_at IS NULL RETURNING id", (at, name)
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute("DELETE FROM workflows_text WHERE rowid = ?", (row["id"],))
+    return True
+
+
+def pin_workflow(connection: sqlite3.Connection, name: str, *, pinned: bool) -> bool:
+    """Set or clear the pin. Return False if there is no such workflow."""
+    changed = connection.execute(
+        "UPDATE workflows SET pinned = ? WHERE name = ? AND deleted_at IS NULL", (pinned, name)
+    )
+    return changed.rowcount == 1
+
+
+def count_texts(connection: sqlite3.Connection) -> int:
+    """Return how many workflows search knows."""
+    return int(connection.execute("SELECT count(*) FROM workflows WHERE deleted_at IS NULL").fetchone()[0])
+
+
+def match_text(connection: sqlite3.Connection, match: str) -> dict[int, float]:
+    """Return id and BM25 weight (higher is better) of what matches an FTS5 expression."""
+    rows = connection.execute(
+        "SELECT rowid, -bm25(workflows_text, ?, ?, ?, ?, ?) AS weight FROM workflows_text WHERE workflows_text MATCH ?",
+        (*_WEIGHTS, match),
+    ).fetchall()
+    return {int(row["rowid"]): float(row["weight"]) for row in rows}
+
+
+def load_workflows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Workflow]:
+    """Return the workflows of these ids."""
+    marks = ", ".join("?" * len(ids))
+    rows = connection.execute(f"SELECT {_WORKFLOW} FROM workflows WHERE id IN ({marks})", tuple(ids)).fetchall()
+    return {int(row["id"]): _workflow(connection, _row(row)) for row in rows}
+
+
+def _index(connection: sqlite3.Connection, rowid: int, text: Text) -> None:
+    connection.execute("DELETE FROM workflows_text WHERE rowid = ?", (rowid,))
+    connection.execute(
+        "INSERT INTO workflows_text (rowid, name, description, intents, parameters, body) VALUES (?, ?, ?, ?, ?, ?)",
+        (rowid, text.name, text.description, text.intents, text.parameters, text.body),
+    )
+
+
+def _row(row: sqlite3.Row) -> Row:
+    return Row(
+        id=row["id"],
+        name=row["name"],
+        version=row["version"],
+        description=row["description"],
+        tags=tuple(json.loads(row["tags"])),
+        intents=tuple(json.loads(row["intents"])),
+        origin=row["origin"],
+        pinned=bool(row["pinned"]),
+        created_at=row["created_at"],
+        deleted=row["deleted_at"] is not None,
+    )
+
+
+def _workflow(connection: sqlite3.Connection, row: Row) -> Workflow:
+    version = connection.execute(
+        "SELECT hash, source, analysis FROM versions WHERE hash = ?", (row.version,)
+    ).fetchone()
+    history = connection.execute(
+        "SELECT version FROM workflow_versions WHERE name = ? ORDER BY ordinal DESC", (row.name,)
+    ).fetchall()
+    return Workflow(
+        name=row.name,
+        description=row.description,
+        tags=row.tags,
+        intents=row.intents,
+        version=_version(version, row.name),
+        created_at=row.created_at,
+        origin=row.origin,
+        pinned=row.pinned,
+        versions=tuple(dict.fromkeys(str(item["version"]) for item in history)),
+    )
+
+
+def _version(row: sqlite3.Row, name: str | None) -> Version:
+    analysis = json.loads(row["analysis"]) | {"hash": row["hash"], "source": row["source"]}
+    version = msgspec.convert(analysis, Version)
+    if name is None:
+        return version
+    # A source stored under two names is one version; the signature shows the name it is asked for by.
+    return replace(version, signature=name + version.signature[version.signature.index("(") :])

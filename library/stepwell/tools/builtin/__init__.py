@@ -1,0 +1,1 @@
+"""Recipe files that come with Stepwell."""

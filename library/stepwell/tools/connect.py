@@ -1,0 +1,81 @@
+"""The HTTP client of the host's tools: connections go only to addresses that were checked."""
+
+import ssl
+from collections.abc import Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, cast
+
+import httpcore
+import httpx
+
+from stepwell.tools.network import NetworkPolicy
+
+MAX_CONNECTIONS = 64  # of one host process; our choice
+KEEPALIVE_S = 15.0
+CONNECT_S = 10.0  # for each address
+USER_AGENT = "stepwell"
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves a host name once per connection and connects to one of the addresses that passed the check.
+
+    The pool above keeps the name: TLS verifies it, and connections are shared by name, not by address.
+    """
+
+    def __init__(self, network: NetworkPolicy) -> None:
+        self._network = network
+        # httpcore declares a stand-in for installations without anyio, which checkers see first.
+        self._backend = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first checked address that answers.
+
+        Raises:
+            Refused: no address of the host may be connected to.
+            httpcore.ConnectError: none of them answers.
+        """
+        failed: Exception | None = None
+        for address in await self._network.find_addresses(host, port):
+            try:
+                return await self._backend.connect_tcp(
+                    address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+        raise failed or httpcore.ConnectError(f"no address of {host}")
+
+
+class CheckedTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport over a pool that connects through `CheckedBackend`."""
+
+    def __init__(self, network: NetworkPolicy) -> None:
+        context: ssl.SSLContext = httpx.create_ssl_context()
+        super().__init__(verify=context)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_S,
+            network_backend=CheckedBackend(network),
+        )
+
+
+def open_client(network: NetworkPolicy) -> httpx.AsyncClient:
+    """Return a client that keeps no cookies, reads no proxies or credentials from the environment."""
+    return httpx.AsyncClient(
+        transport=CheckedTransport(network),
+        trust_env=False,
+        # The caller bounds the whole exchange; httpx's 5 s without a byte would cut slow answers off.
+        timeout=httpx.Timeout(None, connect=CONNECT_S),
+        follow_redirects=False,
+        # One workflow's cookies must never go out with another's request.
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", "Accept": "*/*"},
+    )

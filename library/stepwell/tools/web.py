@@ -1,0 +1,178 @@
+"""The tools `fetch` and `http.request`."""
+
+import asyncio
+import base64
+import json
+
+from stepwell.model import Json, JsonObject
+from stepwell.ports import CallContext, ToolSpec
+from stepwell.tools.bodies import is_binary
+from stepwell.tools.exchange import SAFE_METHODS, Request, WebClient, http_failure, translated
+from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
+from stepwell.tools.messages import failure, invalid
+from stepwell.tools.network import NetworkPolicy, Refused, Target
+
+MIB = 1024 * 1024
+DEFAULT_BYTES = 1 * MIB
+MAX_BYTES = 16 * MIB
+TIMEOUT_S = 30.0
+MAX_TIMEOUT_S = 300
+
+URL_SCHEMA: JsonObject = {"type": "string", "description": "An http:// or https:// URL.", "maxLength": 16384}
+
+FETCH = ToolSpec(
+    name="fetch",
+    description="Get a page or document over HTTP and return its text. Follows redirects.",
+    schema={
+        "type": "object",
+        "properties": {
+            "url": URL_SCHEMA,
+            "max_bytes": {
+                "type": "integer",
+                "description": "The longest body to accept, in bytes.",
+                "minimum": 1,
+                "maximum": MAX_BYTES,
+                "default": DEFAULT_BYTES,
+            },
+            "as_text": {
+                "type": "boolean",
+                "description": "False returns the body in base64, for what is not text.",
+                "default": True,
+            },
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
+    returns="str",
+    read_only=True,
+)
+
+REQUEST = ToolSpec(
+    name="http.request",
+    description="Make an HTTP request and return its status, headers and body. GET and HEAD follow redirects.",
+    schema={
+        "type": "object",
+        "properties": {
+            "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]},
+            "url": URL_SCHEMA,
+            "headers": HEADERS_SCHEMA,
+            "json": {"description": "Sent as the body, as application/json."},
+            "body": {"type": "string", "description": "Sent as the body, in UTF-8."},
+            "timeout": {
+                "type": "number",
+                "description": "Seconds for the whole exchange.",
+                "exclusiveMinimum": 0,
+                "maximum": MAX_TIMEOUT_S,
+                "default": TIMEOUT_S,
+            },
+        },
+        "required": ["method", "url"],
+        "additionalProperties": False,
+    },
+    returns="{status: int, headers: dict, text: str, json: Any}",
+)
+
+
+class FetchTool:
+    """`tools.fetch(url)`."""
+
+    spec = FETCH
+
+    def __init__(self, web: WebClient) -> None:
+        self._web = web
+
+    def check(self, arguments: JsonObject) -> None:
+        """Refuse URLs whose text already tells that they may not be fetched."""
+        _checked_target(self.spec.name, self._web.network, arguments["url"])
+
+    async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
+        """Return the body's text, or base64."""
+        name = self.spec.name
+        target = _checked_target(name, self._web.network, arguments["url"])
+        max_bytes = int(arguments.get("max_bytes", DEFAULT_BYTES))
+        request = Request("GET", target, max_bytes, cut_errors=True)
+        with translated(name, request, TIMEOUT_S, safe=spec.repeatable):
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await self._web.exchange(request)
+        if answer.status >= 400:
+            raise http_failure(name, answer)
+        if not arguments.get("as_text", True):
+            return base64.b64encode(answer.body).decode("ascii")
+        if is_binary(answer.body, answer.content_type):
+            raise failure(
+                name,
+                f"{name}: {answer.target.shown} is not text: {answer.content_type or 'no type'}, "
+                f"{len(answer.body)} bytes; pass as_text=False to get base64",
+                code="binary",
+            )
+        return answer.text
+
+
+class RequestTool:
+    """`tools.http.request(method, url)`."""
+
+    spec = REQUEST
+
+    def __init__(self, web: WebClient) -> None:
+        self._web = web
+
+    def check(self, arguments: JsonObject) -> None:
+        """Refuse requests whose arguments already tell that they may not be made."""
+        self._request(arguments)
+
+    async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
+        """Return status, headers, text and, for JSON answers, the decoded value; no status is an error."""
+        request = self._request(arguments)
+        timeout_s = float(arguments.get("timeout", TIMEOUT_S))
+        name = self.spec.name
+        safe = spec.repeatable or request.method in SAFE_METHODS
+        with translated(name, request, timeout_s, safe=safe):
+            async with asyncio.timeout(timeout_s):
+                answer = await self._web.exchange(request)
+        if is_binary(answer.body, answer.content_type):
+            raise failure(
+                name,
+                f"{name}: {answer.target.shown} answered {answer.status} with a body that is not text: "
+                f"{answer.content_type or 'no type'}, {len(answer.body)} bytes",
+                code="binary",
+            )
+        text = answer.text
+        return {
+            "status": answer.status,
+            "headers": dict(answer.headers),
+            "text": text,
+            "json": _parse_json(text) if "json" in answer.content_type.lower() else None,
+        }
+
+    def _request(self, arguments: JsonObject) -> Request:
+        name = self.spec.name
+        given = {key for key, value in arguments.items() if value is not None}
+        if {"json", "body"} <= given:
+            raise invalid(name, f"{name}: json and body are both given; pass one of them")
+        target = _checked_target(name, self._web.network, arguments["url"])
+        try:
+            headers = check_headers(arguments.get("headers", {}))
+        except Refused as error:
+            raise error.as_failure(name) from error
+        content: bytes | None = None
+        if "json" in given:
+            content = json.dumps(arguments["json"], ensure_ascii=False, allow_nan=False).encode()
+            if not any(key.lower() == "content-type" for key in headers):
+                headers["Content-Type"] = "application/json"
+        elif "body" in given:
+            content = arguments["body"].encode()
+        return Request(arguments["method"], target, DEFAULT_BYTES, headers, content)
+
+
+def _checked_target(tool: str, network: NetworkPolicy, url: str) -> Target:
+    try:
+        return network.check_url(url)
+    except Refused as error:
+        raise error.as_failure(tool) from error
+
+
+def _parse_json(text: str) -> Json:
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,139 @@
+"""The byte stream to one guest: framing, length caps, and flow control in both directions."""
+
+import asyncio
+from typing import cast
+
+from stepwell.errors import LimitExceeded, ProtocolViolation, RunError
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.wire import HEADER
+
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+"""Whatever the limits say: decoding a larger frame would hold up the event loop for over 50 ms."""
+UNREAD_BYTES = 256 * 1024
+"""Reading pauses when more than this has arrived and a frame is complete."""
+UNSENT_BYTES = 1024 * 1024
+"""Sending waits while the guest has left more than this unread."""
+
+
+class Channel(asyncio.Protocol):
+    """Holds what has arrived until it is taken, as whole frames."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.ended = False
+        self._buffer = bytearray()
+        self._total = 0
+        self._paused = False
+        self._failure: RunError | None = None
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._sending = asyncio.Lock()
+
+    # -- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=UNSENT_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep bytes; stop reading while enough of them wait."""
+        self._buffer += data
+        self._total += len(data)
+        if self._total > self.limits.total_bytes:
+            self._fail(
+                LimitExceeded(
+                    f"the workflow sent more than total_bytes = {self.limits.total_bytes} to its host",
+                    hint="Pass smaller values to tools, log less, or raise total_bytes in stepwell.toml.",
+                )
+            )
+        elif not self._paused and len(self._buffer) > UNREAD_BYTES and self._has_frame():
+            self._paused = True
+            self._transport.pause_reading()
+        self._arrived.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake everybody who waits."""
+        self.ended = True
+        self._arrived.set()
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        """Make senders wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let senders go on."""
+        self._writable.set()
+
+    # -- called by the process
+
+    async def wait(self) -> None:
+        """Wait until something happened since the last `take`."""
+        await self._arrived.wait()
+
+    def take(self, max_frames: int, max_bytes: int) -> list[bytes]:
+        """Return the frames that are complete, at least one where there is one and then up to the bounds.
+
+        Raises:
+            ProtocolViolation: a length no frame can have.
+            LimitExceeded: one over `frame_bytes`, or over `total_bytes` in all.
+        """
+        self._arrived.clear()
+        if self._failure:
+            self._arrived.set()
+            raise self._failure
+        frames: list[bytes] = []
+        at = 0
+        with memoryview(self._buffer) as view:
+            while len(frames) < max_frames and at < max_bytes and (length := self._frame_at(at)) is not None:
+                at += HEADER.size + length
+                frames.append(bytes(view[at - length : at]))
+        del self._buffer[:at]
+        if self.ended or self._has_frame():
+            self._arrived.set()
+        if self._paused and len(self._buffer) <= UNREAD_BYTES and not self.ended:
+            self._paused = False
+            self._transport.resume_reading()
+        return frames
+
+    async def send(self, data: bytes) -> None:
+        """Queue bytes in the order of calls, then wait until the guest has read most of what is queued."""
+        async with self._sending:
+            if not self.ended and not self._transport.is_closing():
+                self._transport.write(data)
+                await self._writable.wait()
+
+    def abort(self) -> None:
+        """Close at once, dropping what is unsent."""
+        self._transport.abort()
+
+    def _frame_at(self, at: int) -> int | None:
+        """Return the length of the complete frame at an offset, None if it is not complete."""
+        if len(self._buffer) - at < HEADER.size:
+            return None
+        (length,) = HEADER.unpack_from(self._buffer, at)
+        if length == 0:
+            raise self._fail(ProtocolViolation("the guest sent an empty frame"))
+        if length > (allowed := min(self.limits.frame_bytes, MAX_FRAME_BYTES)):
+            raise self._fail(
+                LimitExceeded(
+                    f"a value of {length} bytes is more than frame_bytes = {allowed}",
+                    hint="Save large values with artifacts.save(), or raise frame_bytes in stepwell.toml.",
+                )
+            )
+        return length if len(self._buffer) - at - HEADER.size >= length else None
+
+    def _has_frame(self) -> bool:
+        try:
+            return self._frame_at(0) is not None
+        except RunError:
+            return True
+
+    def _fail(self, failure: RunError) -> RunError:
+        self._failure = self._failure or failure
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        return self._failure

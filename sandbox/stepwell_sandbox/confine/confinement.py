@@ -1,0 +1,84 @@
+"""All layers in their order: what is needed for them is prepared once, and put on in each child."""
+
+import os
+import signal
+
+from stepwell_sandbox.confine import capabilities, landlock, libc, limits, namespaces, seccomp
+from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.wire import GUEST_FD
+
+PRIVATE_SCRATCH = "/tmp"  # noqa: S108 - a mount of the run's own
+
+
+class Confinement:
+    """Puts a plan's layers on the calling process.
+
+    Raises:
+        ConfineError: on construction, if a layer cannot exist on this machine.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._abi = landlock.abi() if plan.landlock else 0
+        if plan.landlock and not self._abi:
+            raise libc.ConfineError("the kernel has no Landlock")
+        self._last_capability = capabilities.last_capability()
+        self._filter = seccomp.build(
+            paths=plan.paths,
+            metadata=plan.hidden_files,
+            landlock_abi=self._abi,
+            exec_files=plan.own_namespaces,
+        )
+
+    def apply(self, channel: int, scratch: str, process_limits: limits.ProcessLimits, other_tasks: int) -> None:
+        """Confine this process, which keeps `channel` as descriptor 3 and nothing else.
+
+        The order is forced: no mount is possible after Landlock, and nothing at all after seccomp.
+
+        Raises:
+            ConfineError: a layer was refused; the process must end at once.
+        """
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.umask(0o077)
+        _keep_only(channel)
+        self._enter_scratch(scratch, process_limits)
+        rules = self._rules(scratch)
+        limits.apply_limits(process_limits, other_tasks)
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+        libc.try_prctl(libc.PR_SET_MDWE, 1)  # since Linux 6.3; the filter forbids writable code as well
+        if rules:
+            rules.enforce()
+        capabilities.drop_all(self._last_capability)
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)  # a core pattern that is a pipe ignores RLIMIT_CORE
+        seccomp.install(self._filter, os.getpid())
+
+    def _enter_scratch(self, scratch: str, process_limits: limits.ProcessLimits) -> None:
+        if self.plan.own_namespaces:
+            namespaces.make_private_scratch(scratch, process_limits.scratch_bytes)
+        elif scratch:
+            os.mkdir(scratch, 0o700)
+        os.chdir(scratch or "/")
+
+    def _rules(self, scratch: str) -> landlock.Ruleset | None:
+        """Return a ruleset of this child's own: a shared one would open the scratch of other runs."""
+        if not self.plan.landlock:
+            return None
+        rules = landlock.Ruleset(self._abi)
+        for path in self.plan.readable:
+            rules.allow(path, landlock.READ)
+        rules.allow("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE)
+        rules.allow("/dev/urandom", landlock.READ_FILE)
+        if scratch:
+            rules.allow(scratch, landlock.READ_WRITE)
+        return rules
+
+
+def _keep_only(channel: int) -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    moved = os.dup(channel) if channel < GUEST_FD else channel
+    if moved != GUEST_FD:
+        os.dup2(moved, GUEST_FD)
+    os.set_inheritable(GUEST_FD, False)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    libc.close_from(GUEST_FD + 1)

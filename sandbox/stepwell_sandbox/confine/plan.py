@@ -1,0 +1,19 @@
+"""What a zygote does to its children, as plain values: the host makes it on any system, the zygote reads it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The layers of one level, and the paths that they leave open."""
+
+    own_namespaces: bool
+    """Each child gets PID, mount and IPC namespaces of its own."""
+    landlock: bool
+    paths: bool
+    """Calls that take a path are allowed."""
+    hidden_files: bool
+    """A mount namespace hides the files of the machine."""
+    readable: tuple[str, ...]
+    scratch_root: str
+    """Where scratch directories are made; empty for none."""

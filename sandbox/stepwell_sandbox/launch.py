@@ -1,0 +1,128 @@
+"""How a zygote is started at each level: the command, and the plan it follows."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.interpreter import ENVIRONMENT, NOBODY, OPTIONS, Interpreter, readable_by_others
+from stepwell_sandbox.scratch import GUEST_CODE, Folder
+from stepwell_sandbox.starter import Program
+
+SYSTEM_BWRAP = "/usr/bin/bwrap"
+"""Preferred: Ubuntu's AppArmor profile for bubblewrap is tied to this path."""
+_CODE_INSIDE, _RUNS_INSIDE = "/stepwell", "/scratch"
+_IMPORT_ZYGOTE = (
+    "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One rung of the ladder of isolation."""
+
+    name: str
+    bubblewrap: bool
+    own_namespaces: bool
+    landlock: bool
+    paths: bool
+    """Guests can open files at all."""
+
+
+LEVELS = {
+    level.name: level
+    for level in (
+        Level("A", bubblewrap=True, own_namespaces=True, landlock=True, paths=True),
+        Level("A2", bubblewrap=True, own_namespaces=False, landlock=True, paths=True),
+        Level("B", bubblewrap=False, own_namespaces=False, landlock=True, paths=True),
+        Level("C", bubblewrap=False, own_namespaces=False, landlock=False, paths=False),
+    )
+}
+"""Strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is needed to start a zygote."""
+
+    program: Program
+    plan: Plan
+
+
+def find_bwrap() -> str | None:
+    """Return the path of bubblewrap."""
+    return SYSTEM_BWRAP if os.access(SYSTEM_BWRAP, os.X_OK) else shutil.which("bwrap")
+
+
+def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: int) -> Launch:
+    """Return the launch of a zygote that takes its requests on `control_fd`.
+
+    Raises:
+        FileNotFoundError: the level needs bubblewrap and there is none.
+    """
+    code = _CODE_INSIDE if level.bubblewrap else str(folder.code)
+    plan = Plan(
+        own_namespaces=level.own_namespaces,
+        landlock=level.landlock,
+        paths=level.paths,
+        hidden_files=level.bubblewrap,
+        readable=_readable(level, interpreter, folder, code),
+        scratch_root=_scratch_root(level, folder),
+    )
+    python = (interpreter.executable, *OPTIONS, "-c", _IMPORT_ZYGOTE, code, str(control_fd))
+    user = NOBODY if drops_root(interpreter, folder) else None
+    if not level.bubblewrap:
+        return Launch(Program(python, ENVIRONMENT, user), plan)
+    bwrap = find_bwrap()
+    if bwrap is None:
+        raise FileNotFoundError("bubblewrap (bwrap) is not installed")
+    command = (bwrap, *_bwrap_options(level, interpreter, folder), "--", *python)
+    return Launch(Program(command, {}, user), plan)
+
+
+def drops_root(interpreter: Interpreter, folder: Folder) -> bool:
+    """Say whether a server of root runs its guests as nobody, which the interpreter's place must allow."""
+    return os.geteuid() == 0 and interpreter.open_to_all and readable_by_others(folder.code)
+
+
+def _scratch_root(level: Level, folder: Folder) -> str:
+    if level.own_namespaces or not level.paths:
+        return ""
+    return _RUNS_INSIDE if level.bubblewrap else str(folder.runs)
+
+
+def _readable(level: Level, interpreter: Interpreter, folder: Folder, code: str) -> tuple[str, ...]:
+    own = tuple(f"{code}/{name}" for name in (*GUEST_CODE, *folder.extra))
+    if level.bubblewrap:
+        return (*interpreter.shared, *own)
+    zones = ("/usr/share/zoneinfo",) if os.path.isdir("/usr/share/zoneinfo") else ()
+    return (*interpreter.libraries, *zones, *own)
+
+
+def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder) -> list[str]:
+    options = [
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    options += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    options += ["--cap-add", "CAP_SYS_ADMIN"] if level.own_namespaces else ["--disable-userns"]
+    options.append("--clearenv")
+    for name, value in ENVIRONMENT.items():
+        options += ["--setenv", name, value]
+    for path in interpreter.shared:
+        options += ["--symlink", os.readlink(path), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
+    if not any(interpreter.executable.startswith(path + "/") for path in interpreter.shared):
+        options += ["--ro-bind", interpreter.executable, interpreter.executable]
+    for path in interpreter.site:
+        options += ["--tmpfs", path, "--remount-ro", path]
+    options += ["--ro-bind", str(folder.code), _CODE_INSIDE, "--dir", "/tmp"]  # noqa: S108 - inside the sandbox
+    if not level.own_namespaces:
+        options += ["--bind", str(folder.runs), _RUNS_INSIDE]
+    for device in ("/dev/null", "/dev/urandom"):
+        options += ["--dev-bind", device, device]
+    return [*options, "--remount-ro", "/", "--chdir", "/"]

@@ -1,0 +1,133 @@
+"""The ladder of isolation: the strongest level that starts, and that proves what it promises."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
+from stepwell.ports.frames import Done, Start
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox import plain
+from stepwell_sandbox.launch import LEVELS, Level, drops_root
+from stepwell_sandbox.link import PROBE, Link, Machine
+from stepwell_sandbox.plain import PlainStart
+from stepwell_sandbox.report import Report, describe
+
+NAMES = (*LEVELS, plain.NAME)
+"""Strongest first. C and `none` are used only when they are named."""
+PROBE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The chosen level, and what an operator should know about it."""
+
+    level: Level | None
+    """None: plain processes."""
+    report: Report
+
+
+async def choose(minimum: str, machine: Machine) -> tuple[Found, Link | PlainStart]:
+    """Start the strongest level that is at least `minimum` and return it with its start.
+
+    Raises:
+        ConfigError: there is no level of that name.
+        SandboxUnavailable: none of them can be enforced here; the hint says how to mend that.
+    """
+    report, link = await climb(minimum, machine)
+    if link is not None:
+        return Found(link.level, report), link
+    if minimum == plain.NAME:
+        return Found(None, report), PlainStart(machine)
+    reasons = "; ".join(f"{name}: {why}" for name, why in report.refused)
+    raise SandboxUnavailable(f"this machine cannot isolate at level {minimum} or better ({reasons})", hint=report.hint)
+
+
+async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
+    """Try the levels from the strongest down to `minimum`.
+
+    Raises:
+        ConfigError: there is no level of that name.
+    """
+    if minimum not in NAMES:
+        raise ConfigError(f"there is no isolation level {minimum!r}", hint=f"Use one of {', '.join(NAMES)}.")
+    refused: list[tuple[str, str]] = []
+    link: Link | None = None
+    for level in LEVELS.values():
+        try:
+            link = await start_proven(level, machine)
+            break
+        except SandboxUnavailable as error:
+            refused.append((level.name, error.message))
+        if level.name == minimum:
+            break
+    reached = link.level.name if link else plain.NAME if minimum == plain.NAME else ""
+    return describe(minimum, reached, landlock_abi(), tuple(refused), _warnings(reached, machine)), link
+
+
+def _warnings(reached: str, machine: Machine) -> tuple[str, ...]:
+    if reached == plain.NAME:
+        return ("workflows are NOT isolated: they can read and change what this user can; level none was asked for",)
+    if os.getuid() == 0 and not drops_root(machine.interpreter, machine.folder):
+        why = f"{machine.interpreter.executable} cannot be read by other users"
+        return (
+            f"workflows keep user id 0, for whom the kernel has no thread limit, because {why}; do not run as root",
+        )
+    return ()
+
+
+def landlock_abi() -> int:
+    """Return the kernel's Landlock version, 0 for none."""
+    if sys.platform != "linux":
+        return 0
+    from stepwell_sandbox.confine import landlock  # noqa: PLC0415 - exists on Linux alone
+
+    return landlock.abi()
+
+
+async def start_proven(level: Level, machine: Machine) -> Link:
+    """Start a zygote and let a real child of it try what must fail.
+
+    Raises:
+        SandboxUnavailable: it does not start, or something forbidden worked.
+    """
+    if sys.platform != "linux":
+        raise SandboxUnavailable(f"level {level.name} needs Linux")
+    link = await Link.start(level, machine)
+    try:
+        async with asyncio.timeout(PROBE_S):
+            found = await prove(link, machine.folder.path)
+    except (StepwellError, TimeoutError) as error:
+        await link.close()
+        raise SandboxUnavailable(f"the self-test of level {level.name} did not run: {error}") from error
+    except BaseException:
+        await link.close()
+        raise
+    if found:
+        await link.close()
+        raise SandboxUnavailable(f"level {level.name} starts but does not hold: a process could {', '.join(found)}")
+    return link
+
+
+async def prove(link: Link, folder: Path) -> list[str]:
+    """Return what a confined child of this zygote could do and must not."""
+    process = await link.spawn(Limits(), lambda: None, PROBE)
+    try:
+        inputs: dict[str, Any] = {
+            "outside": str(folder / "lock"),  # readable by the host alone
+            "beside": str(folder / "probe"),
+            "host_pid": os.getpid(),
+        }
+        told = msgspec.Raw(msgspec.json.encode(inputs))
+        await process.send(Start("probe", "probe", "", "probe", "function", told, "", 0.0, 1))
+        for frame in await process.receive():
+            if isinstance(frame, Done):
+                return msgspec.json.decode(frame.value, type=list[str])
+        raise SandboxUnavailable("a confined process ended without a result")
+    finally:
+        await process.close()

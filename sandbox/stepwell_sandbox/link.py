@@ -1,0 +1,322 @@
+"""A running zygote as its host sees it."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from stepwell.errors import SandboxUnavailable
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.channel import Channel
+from stepwell_sandbox.confine.limits import ProcessLimits
+from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.interpreter import PRELOADED, Interpreter
+from stepwell_sandbox.launch import Level, prepare
+from stepwell_sandbox.process import ConfinedProcess, Reaped
+from stepwell_sandbox.scratch import Folder, remove_tree
+from stepwell_sandbox.starter import Starter
+
+HELLO_S = 30.0
+READY_S = 15.0
+GOODBYE_S = 3.0
+MAX_MESSAGE = 65536  # bytes; ours are a few hundred
+OOM_SCORE = 700
+"""Makes the kernel take a guest before its host when memory runs out."""
+TASK_DRIFT = 128
+"""Tasks of the same user that may start after a guest was confined: the kernel counts them with its threads."""
+GUEST, PROBE = "guest", "probe"
+GUEST_ENTRY = "stepwell_sandbox.guest.boot:main"
+PROBE_ENTRY = "stepwell_sandbox.probes:main"
+PACKAGES = ("stepwell_sandbox.guest", "stepwell", "stepwell.sdk")
+
+
+def kernel_limits(limits: Limits) -> ProcessLimits:
+    """Return the part of the limits that the kernel keeps, which a process has from its start."""
+    return ProcessLimits(**{field.name: getattr(limits, field.name) for field in fields(ProcessLimits)})
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What every zygote of one sandbox is made from."""
+
+    interpreter: Interpreter
+    folder: Folder
+    guest_entry: str = GUEST_ENTRY
+
+
+class ZygoteChild:
+    """Implements `process.Body` for a child of a zygote."""
+
+    def __init__(self, scratch: str | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Reaped] = loop.create_future()
+        self.born: asyncio.Future[None] = loop.create_future()
+        self._scratch = scratch
+        self._pidfd: int | None = None
+        self._doomed = False
+
+    def begin(self, pidfd: int) -> None:
+        """Take the descriptor by which it can be killed, whatever its number becomes."""
+        self._pidfd = pidfd
+        if self._doomed:
+            self.kill()
+        if not self.born.done():
+            self.born.set_result(None)
+
+    def fail(self, why: str) -> None:
+        """It never came to be."""
+        if not self.born.done():
+            self.born.set_exception(SandboxUnavailable(f"a process could not be started: {why}"))
+            self.born.exception()  # the waiter may be gone
+        self.finish(Reaped(None))
+
+    def finish(self, reaped: Reaped) -> None:
+        """It has been reaped."""
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        if not self.ended.done():
+            self.ended.set_result(reaped)
+
+    def orphan(self) -> None:
+        """Its zygote died, which kills it; nobody will report its end."""
+        if self._pidfd is None:
+            self.fail("the zygote died")
+            return
+        self.kill()
+        asyncio.get_running_loop().add_reader(self._pidfd, self.finish, Reaped(None))
+
+    def kill(self) -> None:
+        """Kill it, now or as soon as its descriptor arrives."""
+        self._doomed = True
+        if self._pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    async def clean(self) -> None:
+        """Remove its scratch directory."""
+        if self._scratch:
+            await asyncio.to_thread(remove_tree, self._scratch)
+
+
+class Link:
+    """Talks to one zygote; made by `start`."""
+
+    def __init__(self, level: Level, machine: Machine, control: socket.socket, starter: Starter, plan: Plan) -> None:
+        self.level = level
+        self.lost = asyncio.Event()
+        self.hello: dict[str, Any] = {}
+        self.spawned = 0
+        self._machine = machine
+        self._control = control
+        self._starter = starter
+        self._plan = plan
+        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._children: dict[int, ZygoteChild] = {}
+        self._numbers = itertools.count(1)
+        self._posting = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, level: Level, machine: Machine) -> "Link":
+        """Start a zygote and wait until it is warm, in about 0.2 s.
+
+        Raises:
+            SandboxUnavailable: it did not start; the message has what it said.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            try:
+                launch = prepare(level, machine.interpreter, machine.folder, theirs.fileno())
+            except OSError as error:
+                ours.close()
+                raise SandboxUnavailable(str(error)) from error
+            if (user := launch.program.user) is not None:
+                await asyncio.to_thread(os.chown, machine.folder.runs, user, user)
+            link = cls(level, machine, ours, Starter(launch.program, theirs.fileno()), launch.plan)
+            try:
+                await link._boot()
+            except BaseException:
+                await link.close()
+                raise
+        return link
+
+    @property
+    def children(self) -> int:
+        """How many of its children live."""
+        return len(self._children)
+
+    async def _boot(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._starter.started
+        except OSError as error:
+            raise SandboxUnavailable(f"level {self.level.name} does not start: {error}") from error
+        entries = {GUEST: self._machine.guest_entry, PROBE: PROBE_ENTRY}
+        config = {"plan": asdict(self._plan), "entries": entries, "packages": PACKAGES, "modules": PRELOADED.split()}
+        await self._post(config)
+        loop.add_reader(self._control, self._on_readable)
+        await asyncio.wait([self._greeted, self._starter.ended], timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
+        if not self._greeted.done():
+            said = self._starter.said() or f"nothing heard from it in {HELLO_S:g} s"
+            raise SandboxUnavailable(f"level {self.level.name} does not start: {said}")
+
+    async def spawn(self, limits: Limits, on_violation: Callable[[], None], entry: str = GUEST) -> ConfinedProcess:
+        """Return a new confined process that is ready.
+
+        Raises:
+            SandboxUnavailable: it could not be started or confined.
+        """
+        number = next(self._numbers)
+        child = ZygoteChild(f"{self._machine.folder.runs}/{number}" if self._plan.scratch_root else None)
+        channel = Channel(limits)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+            process = ConfinedProcess(self.level.name, limits, channel, child, on_violation)
+            self._children[number] = child
+            request = {
+                "id": number,
+                "entry": entry,
+                "limits": asdict(kernel_limits(limits)),
+                "other_tasks": TASK_DRIFT + (0 if self.level.bubblewrap else await count_tasks()),
+            }
+            try:
+                await self._post(request, theirs.fileno())
+            except BaseException:
+                channel.abort()
+                self._children.pop(number, None)
+                raise
+        self.spawned += 1
+        try:
+            async with asyncio.timeout(READY_S):
+                await child.born
+                await process.become_ready()
+        except TimeoutError as error:
+            await process.close()
+            raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
+    async def close(self) -> None:
+        """End the zygote and with it all its children, in at most some seconds."""
+        children = list(self._children.values())
+        for child in children:
+            child.kill()
+        self._drop_control()
+        if not self._starter.ended.done():
+            await asyncio.wait([self._starter.ended], timeout=GOODBYE_S)
+        if not self._starter.ended.done():
+            self._starter.kill()
+            await asyncio.wait([self._starter.ended], timeout=GOODBYE_S)
+        if children:
+            await asyncio.wait([child.ended for child in children], timeout=GOODBYE_S)
+        self._starter.close()
+
+    async def _post(self, message: dict[str, Any], *fds: int) -> None:
+        data = json.dumps(message).encode()
+        async with self._posting:
+            while True:
+                try:
+                    socket.send_fds(self._control, [data], list(fds))
+                except BlockingIOError:
+                    await self._writable()
+                except OSError as error:
+                    raise SandboxUnavailable(f"the zygote died: {error}") from error
+                else:
+                    return
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_writer(self._control, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(self._control)
+
+    def _on_readable(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._drop_control()
+            return
+        message: dict[str, Any] = json.loads(data)
+        if "hello" in message:
+            self._on_hello(message["hello"], fds[0])
+        elif "born" in message:
+            self._on_born(message["born"], fds[0])
+        elif "stillborn" in message:
+            if child := self._children.pop(message["stillborn"], None):
+                child.fail(message["why"])
+        elif child := self._children.pop(message["gone"], None):
+            child.finish(Reaped(message["status"], message["cpu_s"], message["max_rss_bytes"], message["limit"]))
+
+    def _on_hello(self, hello: dict[str, Any], pidfd: int) -> None:
+        self.hello = hello
+        raise_oom_score(pidfd)
+        os.close(pidfd)
+        if not self._greeted.done():
+            self._greeted.set_result(None)
+
+    def _on_born(self, number: int, pidfd: int) -> None:
+        if child := self._children.get(number):
+            child.begin(pidfd)
+            return
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+
+    def _drop_control(self) -> None:
+        if self.lost.is_set():
+            return
+        self.lost.set()
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+        for child in self._children.values():
+            child.orphan()
+        self._children.clear()
+
+
+def raise_oom_score(pidfd: int) -> None:
+    """Make a process and its later children the first to go; where /proc is missing, leave it."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}") as info:
+            pid = next(line.split()[1] for line in info if line.startswith("Pid:"))
+        with open(f"/proc/{pid}/oom_score_adj", "w") as score:
+            score.write(str(OOM_SCORE))
+    except OSError:
+        return
+
+
+async def count_tasks() -> int:
+    """Return how many threads this user has on the machine; 0 for root, to whom the kernel's limit does not apply."""
+    return await asyncio.to_thread(_count_tasks, os.getuid()) if os.getuid() else 0
+
+
+def _count_tasks(user: int) -> int:
+    count = 0
+    with os.scandir("/proc") as processes:
+        for process in processes:
+            if not process.name.isdigit():
+                continue
+            try:
+                if process.stat().st_uid == user:
+                    count += len(os.listdir(f"{process.path}/task"))
+            except OSError:
+                continue
+    return count

@@ -1,0 +1,115 @@
+"""Level `none`: one plain process per run, for machines where nothing better exists and the operator said so."""
+
+import asyncio
+import itertools
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from stepwell.errors import SandboxUnavailable
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.channel import Channel
+from stepwell_sandbox.interpreter import ENVIRONMENT, OPTIONS
+from stepwell_sandbox.link import READY_S, TASK_DRIFT, Machine, count_tasks, kernel_limits
+from stepwell_sandbox.process import ConfinedProcess, Reaped
+from stepwell_sandbox.scratch import remove_tree
+from stepwell_sandbox.starter import Ended, Program, Starter
+
+NAME = "none"
+_IMPORT_GUEST = (
+    "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.plain_guest import main; "
+    "main(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))"
+)
+
+
+class PlainProcess:
+    """Implements `process.Body` for a process that was started on its own."""
+
+    def __init__(self, starter: Starter, scratch: Path) -> None:
+        self.ended: asyncio.Future[Reaped] = asyncio.get_running_loop().create_future()
+        self._starter = starter
+        self._scratch = scratch
+        starter.ended.add_done_callback(self._finish)
+
+    def _finish(self, future: asyncio.Future[Ended]) -> None:
+        ended = future.result()
+        self._starter.close()
+        if not self.ended.done():
+            self.ended.set_result(Reaped(ended.status, ended.cpu_s, ended.max_rss_bytes))
+
+    def kill(self) -> None:
+        """Kill its process group."""
+        self._starter.kill()
+
+    async def clean(self) -> None:
+        """Remove its scratch directory."""
+        await asyncio.to_thread(remove_tree, self._scratch)
+
+
+class PlainStart:
+    """Starts plain processes; stands where a zygote's link stands."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.level = NAME
+        self.lost = asyncio.Event()
+        self.spawned = 0
+        self._machine = machine
+        self._numbers = itertools.count(1)
+        self._bodies: dict[int, PlainProcess] = {}
+
+    @property
+    def children(self) -> int:
+        """How many of its processes live."""
+        return len(self._bodies)
+
+    async def spawn(self, limits: Limits, on_violation: Callable[[], None]) -> ConfinedProcess:
+        """Return a new process that is ready.
+
+        Raises:
+            SandboxUnavailable: it could not be started.
+        """
+        number = next(self._numbers)
+        scratch = self._machine.folder.runs / str(number)
+        await asyncio.to_thread(scratch.mkdir, 0o700)
+        channel = Channel(limits)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+            starter = Starter(await self._program(limits, theirs.fileno(), scratch), theirs.fileno())
+            body = PlainProcess(starter, scratch)
+            self._bodies[number] = body
+            body.ended.add_done_callback(lambda _: self._bodies.pop(number, None))
+            process = ConfinedProcess(self.level, limits, channel, body, on_violation)
+            try:
+                await starter.started
+            except OSError as error:
+                await process.close()
+                raise SandboxUnavailable(f"a process could not be started: {error}") from error
+        try:
+            async with asyncio.timeout(READY_S):
+                await process.become_ready()
+        except TimeoutError as error:
+            await process.close()
+            raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
+    async def close(self) -> None:
+        """Kill all processes and wait for their end."""
+        bodies = list(self._bodies.values())
+        for body in bodies:
+            body.kill()
+        if bodies:
+            await asyncio.wait([body.ended for body in bodies], timeout=READY_S)
+
+    async def _program(self, limits: Limits, fd: int, scratch: Path) -> Program:
+        entry, folder = self._machine.guest_entry, self._machine.folder
+        told = (str(folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))))
+        others = str(TASK_DRIFT + await count_tasks())
+        command = (self._machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told, others)
+        return Program(command, ENVIRONMENT, folder=str(scratch))

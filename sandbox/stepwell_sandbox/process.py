@@ -1,0 +1,248 @@
+"""One guest process as the engine sees it. Every byte from it is hostile."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from stepwell.errors import LimitExceeded, ProtocolViolation, RunError, SandboxUnavailable
+from stepwell.ports.frames import (
+    PROTOCOL,
+    Call,
+    Diverged,
+    Done,
+    Failed,
+    GuestFrame,
+    HostFrame,
+    Log,
+    Note,
+    Outcome,
+    Ready,
+    Start,
+    Terminated,
+)
+from stepwell.ports.sandbox import Exit, Limits
+from stepwell_sandbox.channel import Channel
+from stepwell_sandbox.decode import Unconfined, decode_first, decode_frame
+from stepwell_sandbox.text import clean_text, cut_text
+from stepwell_sandbox.wire import HEADER
+
+MAX_BATCH_FRAMES = 256
+MAX_BATCH_BYTES = 128 * 1024
+CLOSE_S = 5.0
+DYING_S = 0.5
+"""How long a guest that closed its channel may take to be reaped before it is killed."""
+LINE_COST = 16
+"""Bytes that a line or note costs of `output_bytes` besides its text: empty ones are not free."""
+CPU_SLACK_S = 1.0
+"""The kernel checks the limit in whole seconds."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What is known of a process that has ended."""
+
+    status: int | None
+    """As of `wait(2)`, None if its zygote died before it could be reaped."""
+    cpu_s: float = 0.0
+    max_rss_bytes: int = 0
+    limit: str | None = None
+
+
+class Body(Protocol):
+    """The operating system's side of a process."""
+
+    @property
+    def ended(self) -> asyncio.Future[Reaped]:
+        """Done when it has been reaped."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it and all it started; harmless when it has ended."""
+        ...
+
+    async def clean(self) -> None:
+        """Remove what it left, after its end."""
+        ...
+
+
+class ConfinedProcess:
+    """Implements `stepwell.ports.sandbox.GuestProcess`. Receive and send from different tasks."""
+
+    def __init__(
+        self, level: str, limits: Limits, channel: Channel, body: Body, on_violation: Callable[[], None]
+    ) -> None:
+        self._level = level
+        self._limits = limits
+        self._channel = channel
+        self._body = body
+        self._on_violation = on_violation
+        self._failure: RunError | None = None
+        self._limit: str | None = None
+        self._started = False
+        self._finished = False
+        self._pending: set[int] = set()
+        self._output_left = limits.output_bytes
+        self._closing = asyncio.Lock()
+        self._exit: Exit | None = None
+
+    @property
+    def level(self) -> str:
+        """The isolation it really has."""
+        return self._level
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be given a run."""
+        return not self._channel.ended and not self._body.ended.done() and self._failure is None
+
+    async def become_ready(self) -> None:
+        """Wait for the first frame.
+
+        Raises:
+            SandboxUnavailable: the process could not be confined.
+            ProtocolViolation: it is not ours.
+        """
+        while not (frames := self._channel.take(1, 1)):
+            if self._channel.ended:
+                raise SandboxUnavailable("a new process ended before it was confined", hint="Run `stepwell doctor`.")
+            await self._channel.wait()
+        first = decode_first(frames[0])
+        if isinstance(first, Unconfined):
+            raise SandboxUnavailable(
+                f"a process could not be confined: {clean_text(first.why)}", hint="Run `stepwell doctor`."
+            )
+        if first.protocol != PROTOCOL:
+            raise ProtocolViolation(f"the guest speaks protocol {first.protocol}, the host {PROTOCOL}")
+
+    def adopt(self, limits: Limits) -> None:
+        """Take the limits of the run it is given to; those that the kernel keeps are the same."""
+        self._limits = self._channel.limits = limits
+        self._output_left = limits.output_bytes
+
+    async def receive(self) -> list[GuestFrame]:
+        """Return the frames that have arrived, waiting for at least one; empty when the process has ended.
+
+        Raises:
+            ProtocolViolation: the guest sent what no honest guest sends; it is being killed.
+            LimitExceeded: it sent more than its limits allow; it is being killed.
+        """
+        while True:
+            if self._failure:
+                raise self._failure
+            try:
+                raw = self._channel.take(MAX_BATCH_FRAMES, MAX_BATCH_BYTES)
+                frames = [frame for data in raw if (frame := self._accept(data)) is not None]
+            except RunError as error:
+                self._fail(error)
+                raise
+            if frames:
+                await asyncio.sleep(0)  # a flood of frames must not keep the loop from its other work
+                return frames
+            if not raw and self._channel.ended:
+                return []
+            await self._channel.wait() if not raw else await asyncio.sleep(0)
+
+    async def send(self, *messages: HostFrame) -> None:
+        """Queue messages; wait while the guest reads slower than its buffer allows. A dead guest is ignored."""
+        parts: list[bytes] = []
+        for message in messages:
+            if isinstance(message, Start):
+                self._started = True
+            elif isinstance(message, Outcome):
+                self._pending.discard(message.id)
+            data = _encode(message)
+            parts += (HEADER.pack(len(data)), data)
+        await self._channel.send(b"".join(parts))
+
+    def kill(self) -> None:
+        """Kill it without waiting for its end."""
+        self._body.kill()
+        self._channel.abort()
+
+    async def close(self) -> Exit:
+        """Kill the process and all it started, reap it, remove its scratch. Idempotent, bounded."""
+        async with self._closing:
+            if self._exit is None:
+                self._exit = await self._end()
+            return self._exit
+
+    async def _end(self) -> Exit:
+        ended = self._body.ended
+        if self._channel.ended and not ended.done():
+            await asyncio.wait([ended], timeout=DYING_S)
+        by_itself = ended.done()
+        self.kill()
+        await asyncio.wait([ended], timeout=CLOSE_S)
+        if not ended.done():
+            return Exit(None, None, 0.0, 0, self._limit, f"not reaped within {CLOSE_S:g} s of its kill")
+        await self._body.clean()
+        return self._describe(ended.result(), by_itself=by_itself)
+
+    def _describe(self, reaped: Reaped, *, by_itself: bool) -> Exit:
+        if reaped.status is None:
+            return Exit(signal.SIGKILL, None, 0.0, 0, self._limit, "its zygote died")
+        killed = os.WIFSIGNALED(reaped.status)
+        number = os.WTERMSIG(reaped.status) if killed else None
+        code = None if killed else os.waitstatus_to_exitcode(reaped.status)
+        limit = self._limit or reaped.limit
+        if limit is None and by_itself and number == signal.SIGKILL:
+            limit = "cpu_s" if reaped.cpu_s >= self._limits.cpu_s - CPU_SLACK_S else "memory_bytes"
+        detail = f"killed by {signal.Signals(number).name}" if number else f"exit code {code}"
+        return Exit(number, code, reaped.cpu_s, reaped.max_rss_bytes, limit, detail)
+
+    def _fail(self, error: RunError) -> None:
+        self._failure = error
+        self.kill()
+        if isinstance(error, ProtocolViolation):
+            self._on_violation()
+        elif self._limit is None:
+            self._limit = next(
+                (name for name in ("frame_bytes", "total_bytes", "pending_calls") if name in error.message), None
+            )
+
+    def _accept(self, raw: bytes) -> GuestFrame | None:
+        """Return a frame to pass on; None for one that is dropped."""
+        if self._finished:
+            return None  # threads may still print while the process ends
+        frame = decode_frame(raw)
+        if isinstance(frame, Ready) or not self._started:
+            raise ProtocolViolation(f"the guest sent {type(frame).__name__.lower()} where none is due")
+        if isinstance(frame, Log | Note):
+            return self._within_output(frame)
+        if isinstance(frame, Call):
+            self._add_pending(frame.id)
+        elif isinstance(frame, Done | Failed | Terminated | Diverged):
+            self._finished = True
+        return frame
+
+    def _add_pending(self, call: int) -> None:
+        if call in self._pending or call < 0:
+            raise ProtocolViolation(
+                f"the guest used the call id {call} twice" if call >= 0 else "a call id is negative"
+            )
+        self._pending.add(call)
+        if len(self._pending) > self._limits.pending_calls:
+            raise LimitExceeded(
+                f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
+                hint="Use ctx.batch(..., max_concurrency=...), or raise pending_calls in stepwell.toml.",
+            )
+
+    def _within_output(self, frame: Log | Note) -> Log | Note | None:
+        if self._output_left <= 0:
+            return None
+        text = frame.text if isinstance(frame, Log) else frame.name + frame.message
+        self._output_left -= len(text.encode()) + LINE_COST
+        if self._output_left > 0:
+            return frame
+        if isinstance(frame, Note):
+            return None
+        kept = cut_text(frame.text, max(0, len(text.encode()) + self._output_left))
+        frame.text = f"{kept}\n[output cut: more than output_bytes = {self._limits.output_bytes}]"
+        return frame

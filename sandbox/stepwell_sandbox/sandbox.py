@@ -1,0 +1,166 @@
+"""The sandbox of a server: a level, a zygote, and guests kept ready."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from stepwell.errors import RunError, SandboxUnavailable
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.interpreter import find_interpreter
+from stepwell_sandbox.levels import Found, choose, start_proven
+from stepwell_sandbox.link import GUEST_ENTRY, Link, Machine, kernel_limits
+from stepwell_sandbox.plain import PlainStart
+from stepwell_sandbox.process import ConfinedProcess
+from stepwell_sandbox.report import Report
+from stepwell_sandbox.scratch import Folder
+
+ZYGOTE_SPAWNS = 2000
+"""Children of one zygote share their address space layout, so it is replaced now and then."""
+
+
+class ConfinedSandbox:
+    """Implements `stepwell.ports.sandbox.Sandbox`. Starts in the background when it is entered."""
+
+    def __init__(
+        self,
+        *,
+        minimum: str = "B",
+        pool: int = 2,
+        scratch_root: Path | None = None,
+        limits: Limits | None = None,
+        guest_entry: str = GUEST_ENTRY,
+        guest_code: tuple[Path, ...] = (),
+    ) -> None:
+        self._minimum = minimum
+        self._pool_size = pool
+        self._scratch_root = scratch_root
+        self._limits = limits or Limits()
+        self._guest_entry = guest_entry
+        self._guest_code = guest_code
+        self._machine: Machine | None = None
+        self._found: Found | None = None
+        self._link: Link | PlainStart | None = None
+        self._retired: list[Link | PlainStart] = []
+        self._idle: list[ConfinedProcess] = []
+        self._starting = asyncio.Lock()
+        self._refill = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> "ConfinedSandbox":
+        self._refill.set()
+        self._keeper = asyncio.create_task(self._keep(), name="stepwell-sandbox-pool")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._closed = True
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        async with self._starting:
+            for link in (*self._retired, *([self._link] if self._link else [])):
+                await link.close()
+            self._link = None
+        if self._machine:
+            await asyncio.to_thread(self._machine.folder.remove)
+
+    @property
+    def level(self) -> str:
+        """The level of new processes; empty until the first start is over."""
+        return self._found.report.level if self._found else ""
+
+    async def report(self) -> Report:
+        """Return what this machine can isolate, after the first start.
+
+        Raises:
+            SandboxUnavailable: it isolates less than was asked for.
+        """
+        await self._ready_link()
+        assert self._found is not None  # set by the start
+        return self._found.report
+
+    async def open(self, limits: Limits) -> ConfinedProcess:
+        """Return a confined process that has sent `Ready`.
+
+        Raises:
+            SandboxUnavailable: no process can be confined at the level asked for.
+        """
+        while self._idle:
+            process = self._idle.pop()
+            if not process.alive:
+                continue
+            if kernel_limits(limits) != kernel_limits(self._limits):
+                self._idle.append(process)
+                break
+            self._refill.set()
+            process.adopt(limits)
+            return process
+        process = await self._spawn(limits)
+        self._refill.set()
+        return process
+
+    async def _spawn(self, limits: Limits) -> ConfinedProcess:
+        link = await self._ready_link()
+        try:
+            return await link.spawn(limits, self._retirement(link))
+        except SandboxUnavailable:
+            if not link.lost.is_set():
+                raise
+        link = await self._ready_link()
+        return await link.spawn(limits, self._retirement(link))
+
+    async def _ready_link(self) -> Link | PlainStart:
+        """Return the zygote, starting one if there is none that lives."""
+        async with self._starting:
+            if self._closed:
+                raise SandboxUnavailable("the sandbox is closed")
+            if self._link and (self._link.lost.is_set() or self._link.spawned >= ZYGOTE_SPAWNS):
+                self._retire(self._link)
+            await self._close_retired()
+            if self._link is None:
+                self._link = await self._start()
+            return self._link
+
+    async def _start(self) -> Link | PlainStart:
+        if self._machine is None:
+            folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)
+            self._machine = Machine(await asyncio.to_thread(find_interpreter), folder, self._guest_entry)
+        if self._found is None:
+            self._found, link = await choose(self._minimum, self._machine)
+            return link
+        if self._found.level is None:
+            return PlainStart(self._machine)
+        return await start_proven(self._found.level, self._machine)
+
+    def _retirement(self, link: Link | PlainStart) -> Callable[[], None]:
+        """Return what to do when a guest of `link` breaks the protocol: it may know the layout of its siblings."""
+        return lambda: self._retire(link)
+
+    def _retire(self, link: Link | PlainStart) -> None:
+        if self._link is not link:
+            return
+        self._link = None
+        self._retired.append(link)
+        for process in self._idle:
+            process.kill()
+        self._idle.clear()
+        self._refill.set()
+
+    async def _close_retired(self) -> None:
+        over = [link for link in self._retired if link.lost.is_set() or not link.children]
+        for link in over:
+            self._retired.remove(link)
+            await link.close()
+
+    async def _keep(self) -> None:
+        """Keep the pool full; a failure is left for the next `open` to meet."""
+        while True:
+            await self._refill.wait()
+            self._refill.clear()
+            try:
+                self._idle = [process for process in self._idle if process.alive]
+                while len(self._idle) < self._pool_size:
+                    self._idle.append(await self._spawn(self._limits))
+                await self._ready_link()
+            except (SandboxUnavailable, RunError, OSError):
+                continue

@@ -1,0 +1,153 @@
+"""The folder of one sandbox on the host: the code its guests see, and their scratch directories."""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import stepwell
+import stepwell_sandbox
+
+PREFIX = "stepwell-"
+_LOCK = "lock"
+GUEST_CODE = (
+    "stepwell/__init__.py",
+    "stepwell/sdk",
+    "stepwell_sandbox/__init__.py",
+    "stepwell_sandbox/wire.py",
+    "stepwell_sandbox/guest",
+)
+"""What a guest may read of our packages."""
+ZYGOTE_CODE = (
+    "stepwell_sandbox/zygote.py",
+    "stepwell_sandbox/probes.py",
+    "stepwell_sandbox/plain_guest.py",
+    "stepwell_sandbox/confine",
+)
+"""What runs before confinement; guests may not read it again."""
+
+
+class Folder:
+    """A locked folder of copies, so that a guest never sees the packages that lie beside ours.
+
+    Blocking: make and remove it in a thread.
+    """
+
+    def __init__(self, root: Path | None, extra_code: Iterable[Path] = ()) -> None:
+        parent = root or Path(tempfile.gettempdir())
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=parent)).resolve()
+        self._lock = _lock(self.path / _LOCK, create=True)
+        self.path.chmod(0o711)
+        self.code = self.path / "code"
+        self.runs = self.path / "runs"
+        self.runs.mkdir(mode=0o700)
+        self.extra = tuple(path.name for path in extra_code)
+        self._copy(extra_code)
+
+    def _copy(self, extra_code: Iterable[Path]) -> None:
+        sources = {
+            "stepwell": Path(stepwell.__file__).parent,
+            "stepwell_sandbox": Path(stepwell_sandbox.__file__).parent,
+        }
+        for name in (*GUEST_CODE, *ZYGOTE_CODE):
+            package, _, inside = name.partition("/")
+            _copy(sources[package] / inside, self.code / name)
+        for path in extra_code:
+            _copy(path, self.code / path.name)
+        for folder, _, files in os.walk(self.code):
+            os.chmod(folder, 0o755)  # noqa: S103 - guests of another user read it
+            for file in files:
+                os.chmod(os.path.join(folder, file), 0o644)
+
+    def remove(self) -> None:
+        """Delete the folder and let go of its lock. Its guests must be dead."""
+        remove_tree(self.path)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+
+
+def sweep(parent: Path) -> None:
+    """Delete the folders of this user whose server has died; a living one holds its folder's lock."""
+    for path in parent.glob(f"{PREFIX}{os.getuid()}-*"):
+        state = path.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+            continue
+        lock = _lock(path / _LOCK, create=False)
+        if lock is not None:
+            remove_tree(path)
+            os.close(lock)
+
+
+def _lock(path: Path, *, create: bool) -> int | None:
+    """Return a descriptor that holds the lock, None if another process holds it or it is not there yet."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def remove_tree(path: str | Path) -> None:
+    """Delete a directory that nobody writes to any more, however deep it is and whatever its modes.
+
+    Directories are moved up before they are emptied, so neither the stack nor the length of a path grows.
+    """
+    try:
+        os.chmod(path, 0o700)
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        moved = 0
+        while folders := _unlink_files(top):
+            for name in folders:
+                moved = _lift(top, name, moved)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _unlink_files(fd: int) -> list[str]:
+    """Delete what is no directory and return the names of what is."""
+    folders: list[str] = []
+    with os.scandir(fd) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=fd)
+    return folders
+
+
+def _lift(top: int, name: str, moved: int) -> int:
+    """Empty the directory `name` by moving its directories into `top`; return the count of moves so far."""
+    os.chmod(name, 0o700, dir_fd=top)
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+    try:
+        for inner in _unlink_files(fd):
+            os.chmod(inner, 0o700, dir_fd=fd)
+            moved += 1
+            os.rename(inner, f".lifted-{os.getpid()}-{moved}", src_dir_fd=fd, dst_dir_fd=top)
+    finally:
+        os.close(fd)
+    return moved

@@ -1,0 +1,70 @@
+"""The composition root: the only place that puts the parts together."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell.catalog.catalog import Catalog
+from stepwell.catalog.folder import FolderWatch
+from stepwell.engine import Engine, open_engine
+from stepwell.store.database import Database, open_database
+from stepwell.tools import NetworkPolicy, Toolbox, ToolRules, open_toolbox
+from stepwell_sandbox.open import open_sandbox
+from stepwell_sandbox.sandbox import ConfinedSandbox
+from stepwell_server.functions import Functions
+from stepwell_server.home import Home, find_home, open_home
+from stepwell_server.settings import Settings, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One open home."""
+
+    home: Home
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    folder: FolderWatch
+    tools: Toolbox
+    sandbox: ConfinedSandbox
+    engine: Engine
+
+
+@asynccontextmanager
+async def open_app(home: str | Path | None = None, *, execute: bool = True) -> AsyncGenerator[App, None]:
+    """Open a home. With `execute` this process works on its runs until the context closes, then hands them over.
+
+    Raises:
+        ConfigError: `stepwell.toml` is wrong, or the home cannot be used.
+        StoreError: the database cannot be opened.
+    """
+    place = open_home(find_home(None if home is None else str(home)))
+    settings = load_settings(place.config)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(place.db))
+        catalog = Catalog(database)
+        network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
+        rules = ToolRules(settings.policy.tools, settings.in_doubt)
+        tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=rules))
+        # Without runs to execute no process is kept ready.
+        pool = settings.sandbox.pool if execute else 0
+        sandbox = await stack.enter_async_context(
+            open_sandbox(minimum=settings.sandbox.minimum, pool=pool, limits=settings.limits)
+        )
+        functions = Functions(catalog, tools)
+        engine = await stack.enter_async_context(
+            open_engine(
+                database,
+                sandbox=sandbox,
+                workflows=catalog,
+                tools=tools,
+                functions=functions,
+                limits=settings.limits,
+                locks=place.path / "workers",
+                slots=settings.workers.concurrency,
+                execute=execute,
+            )
+        )
+        functions.engine = engine
+        yield App(place, settings, database, catalog, FolderWatch(catalog, place.workflows), tools, sandbox, engine)

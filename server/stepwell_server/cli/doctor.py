@@ -1,0 +1,173 @@
+"""`stepwell doctor`: what works on this machine, what does not, and how to mend it."""
+
+import asyncio
+import os
+import platform
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from stepwell.engine.lease import boot_id
+from stepwell.errors import StepwellError
+from stepwell.model import JsonObject
+from stepwell.store import workers
+from stepwell.store.database import open_database
+from stepwell.tools import open_toolbox
+from stepwell_sandbox.open import probe
+from stepwell_server.cli.commands import Command
+from stepwell_server.cli.report import Exit, Invocation
+from stepwell_server.cli.text import block, one_line
+from stepwell_server.home import Home, find_home
+from stepwell_server.settings import Settings, load_settings
+
+Verdict = Literal["ok", "warn", "fail"]
+_MARKS: dict[Verdict, tuple[str, str]] = {"ok": ("ok  ", "green"), "warn": ("note", "yellow"), "fail": ("FAIL", "red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    """`fail`: workflows cannot be stored or run; `warn`: something is missing or weaker than it could be."""
+    text: str
+    mend: str = ""
+    details: JsonObject = field(default_factory=dict[str, object])
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def doctor(invocation: Invocation) -> int:
+    """Say what works on this machine and what does not; exit code 1 if workflows cannot run."""
+    findings = asyncio.run(_examine(Home(find_home(invocation.home))))
+    failed = [finding.name for finding in findings if finding.verdict == "fail"]
+    verdict = f"Not ready: {', '.join(failed)}." if failed else "Ready."
+    data = {"ok": not failed, "verdict": verdict, "checks": [asdict(finding) for finding in findings]}
+    lines = [line for finding in findings for line in _lines(finding)]
+    invocation.put(data, "\n".join([*lines, "", click.style(verdict, fg="red" if failed else "green", bold=True)]))
+    return Exit.FAILED if failed else Exit.OK
+
+
+async def _examine(home: Home) -> list[Finding]:
+    settings, config = _config(home)
+    checks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        lambda: _store(home),
+        lambda: _sandbox(settings),
+        lambda: _tools(home),
+    ]
+    findings = [_versions(), _place(home), config]
+    for check in checks:
+        findings += await check()
+    return [*findings, _curl()]
+
+
+def _versions() -> Finding:
+    python = platform.python_version()
+    details: JsonObject = {"stepwell": installed_version("stepwell"), "python": python, "platform": platform.platform()}
+    text = f"Stepwell {details['stepwell']}, Python {python}, {details['platform']}"
+    return Finding("versions", "ok", text, details=details)
+
+
+def _place(home: Home) -> Finding:
+    details: JsonObject = {"path": str(home.path), "exists": home.path.exists()}
+    if home.path.is_dir():
+        if os.access(home.path, os.R_OK | os.W_OK | os.X_OK):
+            return Finding("home", "ok", str(home.path), details=details)
+        mend = "Change its permissions, or choose another one with STEPWELL_HOME or --home DIR."
+        return Finding("home", "fail", f"{home.path} cannot be written to", mend, details)
+    if home.path.exists():
+        return Finding("home", "fail", f"{home.path} is no directory", "Choose another one with --home DIR.", details)
+    above = next(parent for parent in home.path.parents if parent.exists())
+    if os.access(above, os.W_OK | os.X_OK):
+        return Finding("home", "ok", f"{home.path} is made at the first use", details=details)
+    mend = "Choose another one with STEPWELL_HOME or --home DIR."
+    return Finding("home", "fail", f"{home.path} cannot be made: {above} cannot be written to", mend, details)
+
+
+def _config(home: Home) -> tuple[Settings, Finding]:
+    details: JsonObject = {"path": str(home.config), "exists": home.config.is_file()}
+    try:
+        settings = load_settings(home.config)
+    except StepwellError as error:
+        return Settings(), Finding("configuration", "fail", error.message, error.hint, details)
+    text = str(home.config) if home.config.is_file() else "none; the defaults apply"
+    return settings, Finding("configuration", "ok", text, details=details)
+
+
+async def _store(home: Home) -> list[Finding]:
+    if not home.db.exists():
+        return [Finding("store", "ok", "none yet; it is made at the first use")]
+    now = time.monotonic()
+    try:
+        async with open_database(home.db) as database:
+            schema = await database.read(lambda c: int(c.execute("PRAGMA user_version").fetchone()[0]))
+            alive = await database.read(lambda c: workers.list_workers(c, boot_id(), now))
+    except StepwellError as error:
+        return [Finding("store", "fail", error.message, error.hint)]
+    size = sum(_size(home.db.with_name(home.db.name + ending)) for ending in ("", "-wal"))
+    details: JsonObject = {"path": str(home.db), "bytes": size, "schema": schema}
+    pids = [int(worker.split("-")[1]) for worker in alive]
+    named = f"process {', '.join(map(str, pids))}" if pids else "none runs on this home now"
+    return [
+        Finding("store", "ok", f"{home.db}, {size / 1024**2:.1f} MiB, schema {schema}", details=details),
+        Finding("servers", "ok", named, details={"pids": pids}),
+    ]
+
+
+async def _sandbox(settings: Settings) -> list[Finding]:
+    try:
+        report = await probe(settings.sandbox.minimum)
+    except StepwellError as error:
+        return [Finding("sandbox", "fail", error.message, error.hint)]
+    details: JsonObject = {"level": report.level, "minimum": report.minimum, "refused": dict(report.refused)}
+    if not report.level:
+        reasons = "; ".join(f"{name}: {why}" for name, why in report.refused)
+        text = f"this machine cannot isolate at level {report.minimum} or better ({reasons})"
+        return [Finding("sandbox", "fail", text, report.hint, details)]
+    found = [Finding("sandbox", "ok", f"level {report.level} (at least {report.minimum} is demanded)", details=details)]
+    for layer in report.layers:
+        if layer.present:
+            found.append(Finding("sandbox layer", "ok", layer.name, details=asdict(layer)))
+        else:
+            text = f"no {layer.name}: a workflow is not kept from {layer.stops}"
+            found.append(Finding("sandbox layer", "warn", text, layer.mend, asdict(layer)))
+    return found + [Finding("sandbox", "warn", warning) for warning in report.warnings]
+
+
+async def _tools(home: Home) -> list[Finding]:
+    async with open_toolbox(home.tools if home.tools.is_dir() else None) as toolbox:
+        names = [spec.name for spec in toolbox.list_tools()]
+        problems = list(toolbox.problems)
+    details: JsonObject = {"tools": names, "problems": problems}
+    found = [Finding("tools", "ok", ", ".join(names), details=details)]
+    return found + [Finding("tools", "warn", problem) for problem in problems]
+
+
+def _curl() -> Finding:
+    path = shutil.which("curl")
+    if path is None:
+        mend = "Install curl; tools.fetch needs none."
+        return Finding("curl", "warn", "is not installed: tools.curl does not work", mend)
+    return Finding("curl", "ok", path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _lines(finding: Finding) -> list[str]:
+    mark, colour = _MARKS[finding.verdict]
+    first, *rest = block(finding.text).split("\n")
+    lines = [f"{click.style(mark, fg=colour)}  {one_line(finding.name):<14} {first}"]
+    lines += [" " * 21 + line for line in rest]
+    return lines + [" " * 21 + line for line in block(finding.mend).split("\n") if line]

@@ -1,0 +1,29 @@
+"""The home, opened for the length of one command."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from stepwell_server.app import App, open_app
+from stepwell_server.cli.report import Invocation, note
+from stepwell_server.cli.text import one_line
+
+T = TypeVar("T")
+
+
+def in_app(invocation: Invocation, work: Callable[[App], Awaitable[T]], *, execute: bool = False) -> T:
+    """Return what `work` returns; with `execute` this process takes up runs meanwhile."""
+
+    async def opened() -> T:
+        async with open_app(invocation.home, execute=execute) as app:
+            await _take_in_files(app)
+            return await work(app)
+
+    return asyncio.run(opened())
+
+
+async def _take_in_files(app: App) -> None:
+    report = await app.folder.refresh()
+    for problem in report.problems:
+        where = f"{problem.path}:{problem.line}" if problem.line else str(problem.path)
+        note(f"Skipped {one_line(where)}: {one_line(problem.message, 300)}")

@@ -1,0 +1,152 @@
+"""What a run's timeline says about its steps, for a display."""
+
+from dataclasses import dataclass, field
+
+from stepwell.engine import Event
+from stepwell_server.cli.text import duration, one_line
+
+MAX_ERROR = 200  # characters shown of a failed attempt
+
+
+@dataclass(slots=True)
+class StepProgress:
+    """All executions of the steps of one name."""
+
+    name: str
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    attempt: int = 1
+    """Of the newest execution."""
+    since: float = 0.0
+    """Unix seconds at which the newest one was started."""
+    seconds: float = 0.0
+    """How long the last finished one took."""
+    error: str = ""
+    """Of the last attempt, if it failed."""
+    retrying: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state of a run as its events tell it."""
+
+    status: str = "pending"
+    steps: dict[str, StepProgress] = field(default_factory=dict[str, StepProgress])
+    calls: dict[str, str] = field(default_factory=dict[str, str])
+    """Names of the calls under way, by key."""
+    waits: dict[str, str] = field(default_factory=dict[str, str])
+    """Prompts of what is waited for, by key."""
+    message: str = ""
+    """The workflow's own last word about its progress."""
+
+    def add(self, event: Event) -> None:
+        """Take in the next event."""
+        kind, _, what = event.type.partition(".")
+        data = event.data
+        match kind:
+            case "run":
+                self.status = what
+                if what in ("started", "resumed"):
+                    self._restart()
+            case "step":
+                self._add_step(what, event)
+            case "call" if what == "started":
+                self.calls[str(data.get("key"))] = str(data.get("call", ""))
+            case "call":
+                self.calls.pop(str(data.get("key")), None)
+            case "wait" if what == "opened":
+                self.waits[str(data.get("key"))] = str(data.get("prompt") or data.get("name") or data.get("kind"))
+            case "wait":
+                self.waits.pop(str(data.get("key")), None)
+            case "progress":
+                self.message = progress_text(event)
+            case _:
+                pass
+
+    def _restart(self) -> None:
+        # What was under way in an earlier process is told anew by this one.
+        self.status = "running"
+        self.calls.clear()
+        for step in self.steps.values():
+            step.running = 0
+
+    def _add_step(self, what: str, event: Event) -> None:
+        name = str(event.data.get("step", ""))
+        step = self.steps.setdefault(name, StepProgress(name))
+        attempt = event.data.get("attempt")
+        step.attempt = attempt if isinstance(attempt, int) else step.attempt
+        if what == "started":
+            step.running += 1
+            step.since = event.at
+            step.retrying = False
+            return
+        step.running = max(0, step.running - 1)
+        step.seconds = _seconds(event)
+        if what == "completed":
+            step.completed += 1
+            step.error, step.retrying = "", False
+            return
+        step.error = one_line(str(event.data.get("error", "")), MAX_ERROR)
+        step.retrying = event.data.get("final") is False
+        step.failed += 0 if step.retrying else 1
+
+
+_PLAIN = {
+    "run.started": "started",
+    "run.resumed": "goes on",
+    "run.waiting": "waits",
+    "run.completed": "completed",
+    "run.failed": "failed",
+    "run.terminated": "ended early",
+    "run.rejected": "rejected",
+    "run.cancelled": "cancelled",
+    "run.in_doubt": "is in doubt about {call}",
+    "step.started": "step {step} started",
+    "call.started": "{call} called",
+    "call.completed": "{call} answered",
+    "call.failed": "{call} failed: {error}",
+    "wait.decided": "decided: {decision}",
+    "child.started": "workflow {workflow} started as {run_id}",
+    "child.finished": "workflow {workflow} finished: {status}",
+}
+
+
+def event_line(event: Event) -> str:
+    """Return an event as one line; empty where there is nothing to tell."""
+    data = event.data
+    match event.type:
+        case "step.completed":
+            return one_line(f"step {data.get('step')} completed in {duration(_seconds(event))}{_attempt(event)}", 300)
+        case "step.failed":
+            then = "; tries again" if data.get("final") is False else ""
+            error = str(data.get("error", ""))[:MAX_ERROR]
+            return one_line(f"step {data.get('step')} failed{_attempt(event)}: {error}{then}", 400)
+        case "wait.opened":
+            return one_line(f"waits for {data.get('kind')}: {data.get('prompt') or data.get('name') or ''}", 300)
+        case "progress":
+            return progress_text(event)
+        case _:
+            line = _PLAIN.get(event.type, "")
+            for name in ("call", "step", "workflow", "run_id", "status", "error", "decision"):
+                line = line.replace(f"{{{name}}}", str(data.get(name) or "")[:MAX_ERROR])
+            return one_line(line.strip(": "), 300)
+
+
+def progress_text(event: Event) -> str:
+    """Return what `ctx.progress` said."""
+    done, total, message = (event.data.get(name) for name in ("done", "total", "message"))
+    counted = f"{done:g}" if isinstance(done, int | float) else ""
+    if counted and isinstance(total, int | float):
+        counted += f" of {total:g}"
+    return one_line(": ".join(part for part in (counted, str(message or "")) if part), 200)
+
+
+def _seconds(event: Event) -> float:
+    seconds = event.data.get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def _attempt(event: Event) -> str:
+    attempt = event.data.get("attempt")
+    return f" (attempt {attempt})" if isinstance(attempt, int) and attempt > 1 else ""

@@ -1,0 +1,180 @@
+"""Commands that look at runs or end them, and `emit`."""
+
+from dataclasses import asdict
+
+import click
+
+from stepwell.engine import Event, JournalEntry, LogLine, RunPage
+from stepwell.model import JsonObject, Run, RunStatus
+from stepwell_server.app import App
+from stepwell_server.cli.arguments import read_json
+from stepwell_server.cli.commands import Command
+from stepwell_server.cli.opening import in_app
+from stepwell_server.cli.progress import event_line
+from stepwell_server.cli.report import Invocation
+from stepwell_server.cli.run_text import run_data, summary, table
+from stepwell_server.cli.text import columns, duration, moment, one_line, short_value, shown_value
+
+PAGE = 200  # events, entries or lines fetched at one time
+MAX_SHOWN = 10_000  # of them printed
+
+
+@click.command(cls=Command)
+@click.option("--status", type=click.Choice(list(RunStatus)), help="Only those that stand so.")
+@click.option("--workflow", help="Only those of this workflow.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@click.option("--cursor", help="Where the page before ended.")
+@click.pass_obj
+def runs(invocation: Invocation, status: str | None, workflow: str | None, limit: int, cursor: str | None) -> None:
+    """List runs, newest first."""
+
+    async def load(app: App) -> RunPage:
+        return await app.engine.list(status=status, workflow=workflow, limit=limit, cursor=cursor)
+
+    page = in_app(invocation, load)
+    data = {"runs": [_row(item) for item in page.items], "next_cursor": page.next_cursor, "total": page.total}
+    lines = table(page.items) or ["There are no such runs."]
+    if page.next_cursor:
+        lines.append(f"{page.total} in all; the next: stepwell runs --cursor {page.next_cursor}")
+    invocation.put(data, "\n".join(lines))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.option("--timeline", "with_timeline", is_flag=True, help="What happened, and when.")
+@click.option("--logs", "with_logs", is_flag=True, help="What the workflow printed and logged.")
+@click.option("--journal", "with_journal", is_flag=True, help="Its calls and their outcomes.")
+@click.pass_obj
+def show(invocation: Invocation, run_id: str, with_timeline: bool, with_logs: bool, with_journal: bool) -> None:
+    """Show a run."""
+
+    async def load(app: App) -> tuple[Run, list[Event], list[LogLine], list[JournalEntry]]:
+        found = await app.engine.get(run_id)
+        return (
+            found,
+            await _events(app, run_id) if with_timeline else [],
+            await _logs(app, run_id) if with_logs else [],
+            await _entries(app, run_id) if with_journal else [],
+        )
+
+    run, events, logs, entries = in_app(invocation, load)
+    data = run_data(run)
+    if with_timeline:
+        data["timeline"] = [asdict(item) for item in events]
+    if with_logs:
+        data["logs"] = [asdict(item) for item in logs]
+    if with_journal:
+        data["journal"] = [asdict(item) for item in entries]
+    parts = [_details(run)]
+    if with_timeline:
+        parts.append(_section("timeline", _timeline_lines(run, events)))
+    if with_logs:
+        parts.append(_section("logs", [f"{item.level:<7} {one_line(item.text, 1000)}" for item in logs]))
+    if with_journal:
+        parts.append(_section("journal", _journal_lines(entries)))
+    invocation.put(data, "\n".join(parts))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", default="", help="Kept with the run.")
+@click.pass_obj
+def cancel(invocation: Invocation, run_id: str, reason: str) -> None:
+    """Cancel a run; what it has done stays done."""
+    run = in_app(invocation, lambda app: app.engine.cancel(run_id, reason))
+    invocation.put(run_data(run), summary(run))
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.option("--json", "json_text", metavar="JSON", help="The event's value; @FILE or - reads it.")
+@click.option("--event-id", help="The same id again is the same event.")
+@click.pass_obj
+def emit(invocation: Invocation, name: str, json_text: str | None, event_id: str | None) -> None:
+    """Send the event NAME to the runs that wait for it."""
+    payload = read_json(json_text, "--json") if json_text is not None else None
+    sent = in_app(invocation, lambda app: app.engine.emit(name, payload, event_id))
+    data = {"name": name, "delivered": list(sent.delivered), "duplicate": sent.duplicate}
+    if sent.duplicate:
+        text = "This event was sent before; it was not sent again."
+    else:
+        text = "\n".join([f"{len(sent.delivered)} runs got it.", *sent.delivered])
+    invocation.put(data, text)
+
+
+async def _events(app: App, run_id: str) -> list[Event]:
+    found: list[Event] = []
+    while len(found) < MAX_SHOWN:
+        page = await app.engine.timeline(run_id, after=found[-1].n if found else 0, limit=PAGE)
+        found += page
+        if len(page) < PAGE:
+            break
+    return found
+
+
+async def _logs(app: App, run_id: str) -> list[LogLine]:
+    found: list[LogLine] = []
+    while len(found) < MAX_SHOWN:
+        page = await app.engine.logs(run_id, after=found[-1].n if found else 0, limit=PAGE)
+        found += page
+        if len(page) < PAGE:
+            break
+    return found
+
+
+async def _entries(app: App, run_id: str) -> list[JournalEntry]:
+    found: list[JournalEntry] = []
+    while len(found) < MAX_SHOWN:
+        page = await app.engine.journal(run_id, after=found[-1].seq if found else 0, limit=PAGE)
+        found += page
+        if len(page) < PAGE:
+            break
+    return found
+
+
+def _row(run: Run) -> JsonObject:
+    full = run_data(run)
+    kept = ("run_id", "workflow", "version", "status", "error", "session_id", "waiting_for", "elapsed_seconds")
+    return {key: full[key] for key in kept if key in full} | {"created_at": run.created_at}
+
+
+def _details(run: Run) -> str:
+    facts = [
+        ("version", run.version[:12]),
+        ("created", moment(run.created_at)),
+        ("input", short_value(run.input, 300)),
+        ("session", run.session_id or ""),
+        ("user", run.user_id or ""),
+        ("parent", run.parent_id or ""),
+        ("sandbox", run.sandbox_level or ""),
+        ("steps", ", ".join(run.completed_steps)),
+    ]
+    lines = [summary(run), *(f"  {name + ':':<10}{one_line(value, 300)}" for name, value in facts if value)]
+    if run.output is not None:
+        lines += ["", shown_value(run.output)]
+    return "\n".join(lines)
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join(["", f"{title}:", *([f"  {line}" for line in lines] or ["  (empty)"])])
+
+
+def _timeline_lines(run: Run, events: list[Event]) -> list[str]:
+    return columns(
+        (duration(event.at - run.created_at), event.type, event_line(event) or short_value(event.data))
+        for event in events
+    )
+
+
+def _journal_lines(entries: list[JournalEntry]) -> list[str]:
+    return columns(
+        (
+            str(entry.seq),
+            entry.kind,
+            entry.name,
+            entry.status,
+            f"attempt {entry.attempt}" if entry.attempt else "",
+            short_value(entry.error if entry.error else entry.value),
+        )
+        for entry in entries
+    )

@@ -1,0 +1,160 @@
+"""`stepwell.toml`: what the operator decides."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from stepwell.errors import ConfigError
+from stepwell.ports import Limits
+from stepwell.tools import InDoubt, Policy, is_host_pattern
+from stepwell.tools.messages import clean
+from stepwell.tools.mistakes import find_line, list_mistakes
+from stepwell_server.toml_lines import find_lines
+
+MAX_FILE_BYTES = 256 * 1024
+MAX_LIMIT = 2**50  # far above any machine; keeps infinity out
+UNSUPPORTED = ("mcp_servers", "agents", "models", "search", "secrets")
+
+
+def _check_host(pattern: str) -> str:
+    if not is_host_pattern(pattern):
+        raise ValueError(
+            f'"{pattern}" is no host; write "api.example.org", "*.example.org" or "*", without scheme or port'
+        )
+    return pattern
+
+
+def _check_tool_pattern(pattern: str) -> str:
+    if not pattern or any(character.isspace() for character in pattern):
+        raise ValueError(f'"{pattern}" is no pattern of tool names; write "fetch", "github.*" or "*"')
+    return pattern
+
+
+HostPattern = Annotated[str, AfterValidator(_check_host)]
+ToolPattern = Annotated[str, AfterValidator(_check_tool_pattern)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class HttpSettings(_Section):
+    """Where tools may go."""
+
+    allow_hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = ()
+    """`api.github.com`, `*.example.org`, `*`."""
+    allow_private: bool = False
+
+
+class PolicySettings(_Section):
+    """What workflows may call, and who may approve."""
+
+    tools: dict[ToolPattern, Policy] = {}
+    """Patterns over dotted names; the last one that matches counts."""
+    approvals: Literal["any", "person"] = "any"
+
+
+class SandboxSettings(_Section):
+    """How runs are isolated."""
+
+    minimum: Literal["A", "A2", "B", "C"] = "B"
+    """The weakest level at which a run may start."""
+    pool: Annotated[int, Field(ge=0, le=64)] = 4
+    """Confined processes kept ready."""
+
+
+class WorkerSettings(_Section):
+    """How much this process does at one time."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Runs."""
+
+
+# Made from `Limits`, so that the two cannot drift apart.
+_limit_fields: dict[str, Any] = {
+    limit.name: (Annotated[limit.type, Field(gt=0, lt=MAX_LIMIT)], limit.default)
+    for limit in dataclasses.fields(Limits)
+}
+_LimitsSection = create_model("_LimitsSection", __base__=_Section, **_limit_fields)
+
+
+def _limits_schema(_source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    shown = core_schema.plain_serializer_function_ser_schema(dataclasses.asdict)
+    return core_schema.no_info_after_validator_function(_to_limits, handler(_LimitsSection), serialization=shown)
+
+
+def _to_limits(section: BaseModel) -> Limits:
+    return Limits(**section.model_dump())
+
+
+class Settings(_Section):
+    """Everything in `stepwell.toml`."""
+
+    http: HttpSettings = HttpSettings()
+    policy: PolicySettings = PolicySettings()
+    limits: Annotated[Limits, GetPydanticSchema(_limits_schema)] = Limits()
+    sandbox: SandboxSettings = SandboxSettings()
+    workers: WorkerSettings = WorkerSettings()
+    in_doubt: dict[ToolPattern, InDoubt] = {}
+    """Patterns over dotted names; the last one that matches counts."""
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the file; a missing one gives the defaults.
+
+    Raises:
+        ConfigError: it cannot be read or is wrong; the message names every mistake with its line.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path} is longer than {MAX_FILE_BYTES} bytes")
+    try:
+        return parse_settings(data.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: line {line}: not UTF-8 text") from error
+
+
+def parse_settings(text: str, source: str = "stepwell.toml") -> Settings:
+    """Return the settings of a file's text.
+
+    Raises:
+        ConfigError: as `load_settings`.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+        lines = find_lines(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{source}: no valid TOML: {error}") from error
+    mistakes = [
+        (find_line(lines, [section]), f"[{section}] is not supported by this version")
+        for section in UNSUPPORTED
+        if section in values
+    ]
+    supported = {key: value for key, value in values.items() if key not in UNSUPPORTED}
+    try:
+        settings = Settings.model_validate(supported)
+    except ValidationError as error:
+        mistakes += list_mistakes(error, Settings, lines)
+    else:
+        if not mistakes:
+            return settings
+    raise ConfigError("\n".join(f"{source}: line {line}: {clean(said, 500)}" for line, said in sorted(mistakes)))

@@ -1,0 +1,113 @@
+"""The parts of a run that `get_run` shows on demand, page by page."""
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from stepwell.errors import InvalidArguments
+from stepwell.model import Json, JsonObject, Run
+from stepwell_server.results import run_result
+from stepwell_server.surface.arguments import GetRun, Include
+from stepwell_server.surface.paging import find, page
+from stepwell_server.surface.replies import MAX_RESULT, plain, shorten, size
+from stepwell_server.surface.table import Call
+
+ROWS = 200  # read at once
+HEAD_BYTES = 6_000  # of the run itself beside its parts
+ROW_TEXT = 2_000  # characters of one text in a row
+VALUES: tuple[Include, ...] = ("output", "step_results")
+
+
+async def include_parts(call: Call, run: Run, given: GetRun) -> JsonObject:
+    """Return the run with the parts asked for; `more` says how each goes on.
+
+    Raises:
+        InvalidArguments: `path` leads nowhere, or belongs to no part.
+    """
+    parts = _parts(given)
+    shown = run_result(dataclasses.replace(run, output=None, step_results={}))
+    for part in VALUES:
+        del shown[part]
+    shown = _short_head(shown)
+    budget = max(2_000, (MAX_RESULT - size(shown) - 1_500) // len(parts))
+    more: dict[str, JsonObject] = {}
+    for part in parts:
+        value, note = await (
+            _value(run, part, given, budget) if part in VALUES else _rows(call, run, part, given, budget)
+        )
+        shown[part] = value
+        if note:
+            more[part] = note
+    return shown | ({"more": more} if more else {})
+
+
+def _parts(given: GetRun) -> list[Include]:
+    parts: list[Include] = list(dict.fromkeys(given.include)) or ["output"]
+    if given.path and not any(part in VALUES for part in parts):
+        raise InvalidArguments(
+            "get_run: `path` leads into output or step_results only.",
+            hint='Add one of them: include=["output"]. The timeline, journal and logs go on with `offset`.',
+        )
+    return parts
+
+
+async def _value(run: Run, part: Include, given: GetRun, budget: int) -> tuple[Json, JsonObject]:
+    whole = run.output if part == "output" else run.step_results
+    taken = page(find(whole, given.path), given.path or "", given.offset, budget)
+    note: JsonObject = {}
+    if taken.next_offset is not None or given.offset:
+        note = {"offset": given.offset, "total": taken.total}
+    if taken.next_offset is not None:
+        note["next"] = _call_form(run, part, given.path, taken.next_offset)
+    if taken.hidden:
+        note["inside"] = _call_form(run, part, taken.hidden[0], None)
+    return taken.value, note
+
+
+async def _rows(call: Call, run: Run, part: Include, given: GetRun, budget: int) -> tuple[Json, JsonObject]:
+    engine = call.app.engine
+    readers: dict[str, Callable[..., Awaitable[Sequence[Any]]]] = {
+        "timeline": engine.timeline,
+        "journal": engine.journal,
+        "logs": engine.logs,
+    }
+    rows = await readers[part](run.id, after=given.offset, limit=ROWS)
+    shown: list[JsonObject] = []
+    left = budget
+    for row in rows:
+        described = _row(row)
+        left -= size(described) + 1
+        if left < 0 and shown:
+            break
+        shown.append(described)
+    if len(shown) == len(rows) < ROWS:
+        return shown, {}
+    last = rows[len(shown) - 1]
+    reached = getattr(last, "seq" if part == "journal" else "n")
+    return shown, {"offset": given.offset, "next": _call_form(run, part, None, reached)}
+
+
+def _row(row: Any) -> JsonObject:
+    fields: JsonObject = plain(dataclasses.asdict(row))
+    return {name: _short(value) for name, value in fields.items() if value is not None}
+
+
+def _short(value: Json) -> Json:
+    if isinstance(value, str):
+        return shorten(value, ROW_TEXT)
+    if isinstance(value, (dict, list)) and size(value) > ROW_TEXT:
+        return {"cut": shorten(json.dumps(value), ROW_TEXT // 2)}
+    return value
+
+
+def _short_head(shown: JsonObject) -> JsonObject:
+    if size(shown) <= HEAD_BYTES:
+        return shown
+    return {name: value if size(value) <= ROW_TEXT else _short(value) for name, value in shown.items()}
+
+
+def _call_form(run: Run, part: Include, path: str | None, offset: int | None) -> str:
+    extras = f", path={json.dumps(path)}" if path else ""
+    extras += f", offset={offset}" if offset is not None else ""
+    return f'get_run(run_id="{run.id}", include=["{part}"]{extras})'

@@ -1,0 +1,109 @@
+"""The tools over host tools, artifacts, events and guides."""
+
+import base64
+
+from stepwell.errors import NotFound
+from stepwell.model import JsonObject
+from stepwell.ports import ToolSpec
+from stepwell_server.surface.arguments import EmitEvent, GetGuide, ReadArtifact, SearchTools
+from stepwell_server.surface.guide import TOPICS, read_guide
+from stepwell_server.surface.mistakes import near
+from stepwell_server.surface.paging import page
+from stepwell_server.surface.replies import MAX_RESULT, reply, shorten, size
+from stepwell_server.surface.table import Answer, Call
+
+TEXT_BYTES = 15_000  # of an artifact in one result
+BINARY_BYTES = 11_000  # base64 makes four of three
+TEXT_TYPES = ("text/", "application/json")
+MAX_DESCRIPTION = 600  # characters of a tool's description
+
+
+async def search_tools(call: Call, given: SearchTools) -> Answer:
+    """Find what workflows can call as `tools.<name>`."""
+    toolbox = call.app.tools
+    every = [tool for tool in toolbox.list_tools() if tool.policy != "deny"]
+    found = toolbox.search_tools(given.query, given.limit) if given.query.strip() else every[: given.limit]
+    shown: list[JsonObject] = []
+    left = MAX_RESULT - 500
+    for tool in found:
+        described = _describe(tool)
+        left -= size(described) + 1
+        if left < 0 and shown:
+            break
+        shown.append(described)
+    follow = "Call them inside a workflow's source or run_code, as in `call`."
+    if not shown:
+        names = ", ".join(tool.name for tool in every[:30])
+        follow = f"No tool fits. There are: {names}." if names else "This host has no tools for workflows."
+    return reply({"tools": shown, "total": len(every), "next": follow})
+
+
+def _describe(tool: ToolSpec) -> JsonObject:
+    return {
+        "name": tool.name,
+        "call": call_of(tool),
+        "returns": tool.returns,
+        "description": shorten(tool.description, MAX_DESCRIPTION),
+        "schema": tool.schema if size(tool.schema) < 3_000 else {"cut": "large; see `call`"},
+        "read_only": tool.read_only,
+        "policy": tool.policy,
+    }
+
+
+def call_of(tool: ToolSpec) -> str:
+    """Return the call as it is written in a workflow, with its required arguments: `tools.fetch(url=...)`."""
+    properties: JsonObject = tool.schema.get("properties", {})
+    required: list[str] = tool.schema.get("required", [])
+    optional = [name for name in properties if name not in required]
+    shown = ", ".join(f"{name}=..." for name in required)
+    extra = f"  # also: {', '.join(optional)}" if optional else ""
+    return f"tools.{tool.name}({shown}) -> {tool.returns}{extra}"
+
+
+async def read_artifact(call: Call, given: ReadArtifact) -> Answer:
+    """Read what a run has saved."""
+    artifact = await call.app.engine.artifact(given.run_id, given.name)
+    result: JsonObject = {"run_id": given.run_id, "name": artifact.name, "media_type": artifact.media_type}
+    text = _decode(artifact.data) if artifact.media_type.startswith(TEXT_TYPES) else None
+    if text is not None:
+        part = page(text, "", given.offset, TEXT_BYTES)
+        result |= {"size": len(text), "unit": "characters", "offset": given.offset, "text": part.value}
+        following = part.next_offset
+    else:
+        data = artifact.data[given.offset : given.offset + BINARY_BYTES]
+        end = given.offset + len(data)
+        result |= {"size": len(artifact.data), "unit": "bytes", "offset": given.offset}
+        result["base64"] = base64.b64encode(data).decode()
+        following = end if data and end < len(artifact.data) else None
+    if following is not None:
+        result["next"] = f'read_artifact(run_id="{given.run_id}", name="{given.name}", offset={following})'
+    return reply(result)
+
+
+def _decode(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+async def emit_event(call: Call, given: EmitEvent) -> Answer:
+    """Send an event to the runs that wait for it."""
+    emitted = await call.app.engine.emit(given.name, given.payload, given.event_id)
+    delivered = list(emitted.delivered)
+    follow = "Look at a run with get_run." if delivered else "No run waited for it."
+    if emitted.duplicate:
+        follow = "An event with this event_id was sent before; nothing was sent again."
+    return reply(
+        {"delivered": delivered[:200], "count": len(delivered), "duplicate": emitted.duplicate, "next": follow}
+    )
+
+
+async def get_guide(call: Call, given: GetGuide) -> Answer:
+    """Read a guide."""
+    topic = given.topic.strip().lower()
+    if topic not in TOPICS:
+        others = near(topic, TOPICS)
+        hint = f"Did you mean {others[0]}? " if others else ""
+        raise NotFound(f"There is no guide {shorten(given.topic, 60)!a}.", hint=f"{hint}Topics: {', '.join(TOPICS)}.")
+    return reply({"topic": topic, "text": read_guide(topic), "topics": list(TOPICS)})

@@ -1,0 +1,162 @@
+"""The tools that start runs, look at them and steer them."""
+
+from stepwell.engine import StartOptions
+from stepwell.errors import Forbidden, InvalidArguments
+from stepwell.model import JsonObject, Run, RunStatus
+from stepwell_server.results import run_result
+from stepwell_server.surface.arguments import (
+    ApproveRun,
+    CancelRun,
+    GetRun,
+    InvokeWorkflow,
+    ListRuns,
+    ResumeRun,
+    RunCode,
+    RunWorkflow,
+)
+from stepwell_server.surface.following import Follow, follow
+from stepwell_server.surface.inclusion import include_parts
+from stepwell_server.surface.replies import reply, shorten
+from stepwell_server.surface.table import Answer, Call
+
+FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
+RESUME_WAIT_S = 20.0
+MAX_LISTED_ERROR = 300  # characters
+ORIGIN = "client"
+POLICY_GATE = "!policy"  # the end of the key of an approval that the operator demands, not the workflow
+
+
+async def invoke_workflow(call: Call, given: InvokeWorkflow) -> Answer:
+    """Start a run and wait a while for it."""
+    await call.app.folder.refresh()
+    options = StartOptions(
+        run_id=given.run_id,
+        session_id=given.session_id,
+        user_id=given.user_id,
+        idempotency_key=given.idempotency_key,
+        budget_usd=given.budget_usd,
+    )
+    return await start_and_follow(call, given.name, given.arguments, options, given.wait_seconds)
+
+
+async def start_and_follow(
+    call: Call, name: str, arguments: JsonObject, options: StartOptions, seconds: float
+) -> Answer:
+    """Start a run of a stored workflow, wait for it, and answer; a failed run makes a failed answer."""
+    engine = call.app.engine
+    return _answer(await follow(call, lambda: engine.start(name, arguments, options), seconds), failing=True)
+
+
+async def run_workflow(call: Call, given: RunWorkflow) -> Answer:
+    """Start a run and return at once."""
+    await call.app.folder.refresh()
+    options = StartOptions(
+        run_id=given.run_id,
+        session_id=given.session_id,
+        user_id=given.user_id,
+        idempotency_key=given.idempotency_key,
+        budget_usd=given.budget_usd,
+        pool=given.pool,
+        labels=dict(given.labels),
+    )
+    return _answer(await call.app.engine.start(given.name, given.arguments, options))
+
+
+async def run_code(call: Call, given: RunCode) -> Answer:
+    """Run code that is not stored as a workflow."""
+    engine = call.app.engine
+    followed = await follow(call, lambda: engine.start_code(given.code, given.arguments), given.wait_seconds)
+    return _answer(followed, failing=True)
+
+
+async def get_run(call: Call, given: GetRun) -> Answer:
+    """Show a run as it is, or as it is after a wait."""
+    engine = call.app.engine
+    if given.wait_seconds > 0:
+        followed = await follow(call, lambda: engine.get(given.run_id), given.wait_seconds)
+        if not isinstance(followed, Run):
+            return followed
+        run = followed
+    else:
+        run = await engine.get(given.run_id)
+    if not given.include and given.path is None and not given.offset:
+        return reply(run_result(run))
+    return reply(await include_parts(call, run, given))
+
+
+async def list_runs(call: Call, given: ListRuns) -> Answer:
+    """List runs, newest first."""
+    page = await call.app.engine.list(
+        status=given.status, workflow=given.workflow, limit=given.limit, cursor=given.cursor
+    )
+    runs: list[JsonObject] = [
+        {
+            "run_id": run.id,
+            "workflow": run.workflow,
+            "status": run.status.value,
+            "created_at": run.created_at,
+            "finished_at": run.finished_at,
+            "error": shorten(run.error.message, MAX_LISTED_ERROR) if run.error else None,
+            "waiting_for": [wait.kind for wait in run.waiting_for],
+        }
+        for run in page.items
+    ]
+    follow_up = 'get_run(run_id="...") shows one run' if runs else "No run fits. invoke_workflow starts one."
+    return reply({"runs": runs, "total": page.total, "next_cursor": page.next_cursor, "next": follow_up})
+
+
+async def resume_run(call: Call, given: ResumeRun) -> Answer:
+    """Let a run go on that has stopped."""
+    engine = call.app.engine
+
+    async def resume() -> Run:
+        return await engine.resume(given.run_id, given.decision, value=given.value, version=given.version, via=ORIGIN)
+
+    return _answer(await follow(call, resume, RESUME_WAIT_S))
+
+
+async def cancel_run(call: Call, given: CancelRun) -> Answer:
+    """End a run."""
+    return _answer(await call.app.engine.cancel(given.run_id, given.reason))
+
+
+async def approve_run(call: Call, given: ApproveRun) -> Answer:
+    """Decide what a run waits for, on the word of the client."""
+    run = await call.app.engine.get(given.run_id)
+    if call.app.settings.policy.approvals == "person":
+        raise Forbidden(
+            'Only a person may decide here: [policy] approvals is "person" in stepwell.toml.',
+            hint=f"Tell the user to decide in a terminal: stepwell approve {run.id} (or reject, answer).",
+        )
+    _check_digest(run, given)
+    decided = await call.app.engine.decide(
+        given.run_id,
+        given.decision,
+        value=given.value,
+        key=given.key,
+        digest=given.digest,
+        reason=given.reason,
+        reviewer=given.reviewer,
+        via=ORIGIN,
+    )
+    return _answer(decided)
+
+
+def _check_digest(run: Run, given: ApproveRun) -> None:
+    approvals = [wait for wait in run.waiting_for if wait.kind == "approval"]
+    if given.digest or not approvals or (given.key and all(wait.key != given.key for wait in approvals)):
+        return
+    if len(approvals) == 1 and not approvals[0].key.endswith(POLICY_GATE):
+        return
+    shown = next((wait for wait in approvals if wait.key == given.key), approvals[0])
+    raise InvalidArguments(
+        "approve_run: `digest` is missing; it says which call exactly is decided.",
+        hint=f'Call approve_run(run_id="{run.id}", decision="{given.decision}", key="{shown.key}", '
+        f'digest="{shown.digest}") after the user has seen what is to be approved.',
+    )
+
+
+def _answer(followed: Follow, *, failing: bool = False) -> Answer:
+    if not isinstance(followed, Run):
+        return followed
+    return reply(run_result(followed), failed=failing and followed.status in FAILED)

@@ -1,0 +1,157 @@
+"""The tools over the catalogue."""
+
+from stepwell.errors import InvalidArguments, NotFound
+from stepwell.model import JsonObject, Warn
+from stepwell_server.results import workflow_result, workflow_summary
+from stepwell_server.surface.arguments import (
+    CreateWorkflow,
+    DeleteWorkflow,
+    GetWorkflow,
+    ListWorkflows,
+    SearchWorkflows,
+)
+from stepwell_server.surface.paging import page
+from stepwell_server.surface.replies import MAX_RESULT, reply, shorten, size
+from stepwell_server.surface.table import Answer, Call
+
+MAX_WARNINGS = 20  # shown
+MAX_PROBLEMS = 10  # files of the home named
+MAX_TEXT = 500  # characters of one warning or problem
+SOURCE_BYTES = 14_000  # of a source in one result
+ROOM = 1_500  # bytes kept for the frame around a list
+
+
+async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
+    """Store a workflow, or say what storing it would do."""
+    source = await _source(call, given)
+    created = await call.app.catalog.create(
+        given.name,
+        source,
+        description=given.description,
+        intents=given.intents,
+        tags=given.tags,
+        replace=given.replace,
+        entry=given.entry,
+        dry_run=given.dry_run,
+        origin=f"run:{given.from_run}" if given.from_run else "client",
+    )
+    shown = workflow_result(created.workflow, source=False)
+    shown["warnings"] = _warnings(created.warnings)
+    done: JsonObject = {"created": created.created, "replaced": created.replaced}
+    if given.dry_run:
+        done["dry_run"] = True
+    if created.similar:
+        done["similar"] = list(created.similar)
+    summary = workflow_summary(created.workflow)
+    done["next"] = _next_after_create(given, summary["call"], bool(created.warnings))
+    return reply(_fit_members(shown | done))
+
+
+async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
+    """Find workflows by intent."""
+    await call.app.folder.refresh()
+    found = await call.app.catalog.search(given.query, given.limit)
+    results = [workflow_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
+    if found.low_confidence:
+        follow = "Nothing fits well. Solve the task, then keep the solution with create_workflow."
+    else:
+        follow = f"If it fits: {results[0]['call']}. Details: get_workflow(name=...). Else create_workflow."
+    shown, _ = _fit_list(results)
+    return reply({"workflows": shown, "low_confidence": found.low_confidence, "next": follow})
+
+
+async def list_workflows(call: Call, given: ListWorkflows) -> Answer:
+    """List what is stored."""
+    report = await call.app.folder.refresh()
+    listed = await call.app.catalog.list(given.limit, given.cursor, given.tag)
+    shown, cut = _fit_list([workflow_summary(workflow) for workflow in listed.items])
+    cursor = listed.items[cut - 1].name if cut else listed.next_cursor
+    result: JsonObject = {"workflows": shown, "total": listed.total, "next_cursor": cursor}
+    if report.problems:
+        result["problems"] = [
+            {"file": problem.path.name, "line": problem.line, "message": shorten(problem.message, MAX_TEXT)}
+            for problem in report.problems[:MAX_PROBLEMS]
+        ]
+    return reply(result)
+
+
+async def get_workflow(call: Call, given: GetWorkflow) -> Answer:
+    """Show one workflow with its source."""
+    await call.app.folder.refresh()
+    workflow = await call.app.catalog.get(given.name, given.version)
+    part = page(workflow.version.source, "", given.offset, SOURCE_BYTES)
+    shown = workflow_result(workflow, source=False) | {"source": part.value}
+    if part.next_offset is not None:
+        following = (
+            f'get_workflow(name="{workflow.name}", version="{workflow.version.hash}", offset={part.next_offset})'
+        )
+        shown["more"] = {"source": {"offset": given.offset, "total": part.total, "next": following}}
+    return reply(_fit_members(shown, keep=("source", "more", "name", "version")))
+
+
+async def delete_workflow(call: Call, given: DeleteWorkflow) -> Answer:
+    """Hide a workflow; runs that hold its versions go on."""
+    if await call.app.catalog.delete(given.name):
+        note = "Runs under way keep their version; the name can be created anew."
+        return reply({"deleted": True, "name": given.name, "note": note})
+    try:
+        await call.app.catalog.get(given.name)
+    except NotFound as error:
+        return reply({"deleted": False, "error": error.describe()}, failed=True)
+    return reply({"deleted": False, "name": given.name})
+
+
+async def _source(call: Call, given: CreateWorkflow) -> str:
+    if given.from_run is None:
+        if given.source is None:
+            raise InvalidArguments(
+                "create_workflow: `source` is missing (text: a Python module with a top-level `run` function).",
+                hint='Call it as create_workflow(name="...", source="def run(url: str) -> dict: ...").',
+            )
+        return given.source
+    if given.source is not None:
+        raise InvalidArguments(
+            "create_workflow: give `source` or `from_run`, not both.", hint="Leave `from_run` out to store `source`."
+        )
+    run = await call.app.engine.get(given.from_run)
+    return (await call.app.catalog.version(run.version)).source
+
+
+def _next_after_create(given: CreateWorkflow, call_form: str, warned: bool) -> str:
+    if given.dry_run:
+        return "Nothing was stored. Call create_workflow again without dry_run."
+    mend = "Mend what the warnings say with create_workflow(..., replace=true), or run" if warned else "Run"
+    return f"{mend} it: {call_form}"
+
+
+def _warnings(warnings: tuple[Warn, ...]) -> list[JsonObject]:
+    shown: list[JsonObject] = [
+        {"code": warning.code, "line": warning.line, "message": shorten(warning.message, MAX_TEXT)}
+        for warning in warnings[:MAX_WARNINGS]
+    ]
+    if len(warnings) > MAX_WARNINGS:
+        shown.append({"code": "more", "line": None, "message": f"{len(warnings) - MAX_WARNINGS} more"})
+    return shown
+
+
+def _fit_list(items: list[JsonObject]) -> tuple[list[JsonObject], int]:
+    """Return the items that fit one result, and how many that is where it is not all, else 0."""
+    left = MAX_RESULT - ROOM
+    shown: list[JsonObject] = []
+    for item in items:
+        left -= size(item) + 1
+        if left < 0 and shown:
+            return shown, len(shown)
+        shown.append(item)
+    return shown, 0
+
+
+def _fit_members(result: JsonObject, keep: tuple[str, ...] = ("name", "version", "next")) -> JsonObject:
+    """Return the result with its largest members replaced by a note until it fits."""
+    while size(result) > MAX_RESULT:
+        largest = max((name for name in result if name not in keep), key=lambda name: size(result[name]))
+        cut = f"left out: {size(result[largest]):,} bytes; read the source with get_workflow"
+        if result[largest] == cut:
+            break
+        result = result | {largest: cut}
+    return result

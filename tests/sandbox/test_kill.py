@@ -1,0 +1,116 @@
+"""A server that dies without a word takes its guests with it; its folder goes at the next start."""
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confined import LEVEL_NAMES
+
+from stepwell_sandbox.scratch import Folder, sweep
+
+SERVER = """
+import asyncio, json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from confined import confined, start_frame, Limits
+
+BUSY = "def run():\\n    try: open('left', 'w').write('x')\\n    except OSError: pass\\n    print('busy')\\n    while True: pass"
+
+def descendants(pid):
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+async def main():
+    async with confined(sys.argv[2], Path(sys.argv[3])) as link:
+        idle = await link.spawn(Limits(), lambda: None)
+        busy = await link.spawn(Limits(), lambda: None)
+        await busy.send(start_frame(BUSY))
+        await busy.receive()
+        print(json.dumps(descendants(os.getpid())), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def wait_for_end(pidfds: list[int]) -> None:
+    poll = select.poll()
+    waiting = set(pidfds)
+    for fd in pidfds:
+        poll.register(fd, select.POLLIN)
+    while waiting:
+        ready = poll.poll(10_000)
+        assert ready, f"{len(waiting)} processes outlive their server"
+        for fd, _ in ready:
+            poll.unregister(fd)
+            waiting.discard(fd)
+
+
+@pytest.mark.parametrize("level", LEVEL_NAMES)
+def test_sigkill_of_the_server_leaves_no_process(level: str, tmp_path: Path) -> None:
+    tests = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", SERVER, tests, level, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        line = server.stdout.readline()
+        if not line and "cannot be had here" in server.stderr.read():
+            pytest.skip(f"level {level} cannot be had here")
+        pids: list[int] = json.loads(line)
+        assert len(pids) >= 3  # the zygote and two guests
+        pidfds = [os.pidfd_open(pid) for pid in pids]
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    wait_for_end(pidfds)
+    for fd in pidfds:
+        os.close(fd)
+    (left,) = tmp_path.iterdir()
+    sweep(tmp_path)
+    assert not left.exists()
+
+
+def test_the_folder_of_a_living_server_is_left_alone(tmp_path: Path) -> None:
+    first = Folder(tmp_path)
+    second = Folder(tmp_path)
+    assert first.path.exists()
+    first.remove()
+    second.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweeping_touches_nothing_of_others(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "lock").touch()
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / f"stepwell-{os.getuid()}-link").symlink_to(outside)
+    (root / "other").mkdir()
+    (root / f"stepwell-{os.getuid()}-starting").mkdir()  # its server has not made the lock yet
+    sweep(root)
+    assert sorted(path.name for path in root.iterdir()) == sorted(
+        [f"stepwell-{os.getuid()}-link", "other", f"stepwell-{os.getuid()}-starting"]
+    )
+    assert (outside / "lock").exists()
+
+
+def test_a_starter_is_told_of_a_program_that_does_not_exist() -> None:
+    from stepwell_sandbox.starter import Program, Starter
+
+    async def main() -> None:
+        starter = Starter(Program(("/nonexistent/program",), {}), 0)
+        with pytest.raises(OSError, match="nonexistent"):
+            await starter.started
+        await starter.ended
+        starter.close()
+
+    asyncio.run(main())

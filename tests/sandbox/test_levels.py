@@ -1,0 +1,152 @@
+"""The ladder on machines that lack something, made by a filter over the whole test server."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confined import RAW_ENTRY, RAW_GUEST
+
+from stepwell.errors import SandboxUnavailable
+from stepwell_sandbox import mend
+from stepwell_sandbox.confine.libc import MACHINE
+from stepwell_sandbox.confine.syscalls import NUMBERS
+from stepwell_sandbox.interpreter import find_interpreter
+from stepwell_sandbox.launch import Level
+from stepwell_sandbox.levels import NAMES, start_proven
+from stepwell_sandbox.link import Machine
+from stepwell_sandbox.open import probe
+from stepwell_sandbox.scratch import Folder
+
+NAMESPACES = ("mount",)
+LANDLOCK = ("landlock_create_ruleset",)
+EVERYTHING = ("mount", "landlock_create_ruleset", "capset")
+CALLS = NUMBERS[MACHINE] | {"landlock_create_ruleset": 444, "capset": {"x86_64": 126, "aarch64": 91}[MACHINE]}
+
+SCRIPT = """
+import asyncio, json, os, struct, sys
+from dataclasses import asdict
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from confined import RAW_ENTRY, RAW_GUEST, drive
+from stepwell.errors import SandboxUnavailable
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.confine import libc, seccomp
+from stepwell_sandbox.confine.bpf import ALLOW, ERRNO, JUMP_EQUAL, LOAD, RETURN, Program
+from stepwell_sandbox.sandbox import ConfinedSandbox
+
+def block(numbers):
+    steps = [(LOAD, 0, 0, 0)]
+    for number in numbers:
+        steps += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, ERRNO | 1)]
+    steps.append((RETURN, 0, 0, ALLOW))
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    seccomp.install(Program(b"".join(struct.pack("=HBBI", *step) for step in steps), ()), os.getpid())
+
+async def main(minimum, root):
+    async with ConfinedSandbox(minimum=minimum, scratch_root=root, guest_entry=RAW_ENTRY, guest_code=(RAW_GUEST,)) as sandbox:
+        try:
+            process = await sandbox.open(Limits())
+        except SandboxUnavailable as error:
+            return {"error": error.message, "hint": error.hint}
+        ran = await drive(process, "def run(): return 41 + 1")
+        return {"value": ran.value, "level": process.level, "report": asdict(await sandbox.report())}
+
+if blocked := json.loads(sys.argv[2]):
+    block(blocked)
+print(json.dumps(asyncio.run(main(sys.argv[3], Path(sys.argv[4])))))
+"""
+
+
+def on_machine_without(calls: tuple[str, ...], minimum: str, root: Path) -> dict[str, Any]:
+    tests = str(Path(__file__).parent.parent)
+    numbers = json.dumps([CALLS[name] for name in calls])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, tests, numbers, minimum, str(root)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_without_namespaces_the_level_is_b(tmp_path: Path) -> None:
+    found = on_machine_without(NAMESPACES, "B", tmp_path)
+    assert (found["value"], found["level"]) == (42, "B")
+    assert [name for name, _ in found["report"]["refused"]] == ["A", "A2"]
+    present = {layer["name"]: layer["present"] for layer in found["report"]["layers"]}
+    assert present == {
+        "bubblewrap namespaces": False,
+        "namespaces per run": False,
+        "Landlock": True,
+        "system call filter": True,
+        "resource limits": True,
+    }
+    assert all(layer["present"] or layer["mend"] for layer in found["report"]["layers"])
+
+
+def test_a_minimum_that_cannot_be_had_refuses_with_commands(tmp_path: Path) -> None:
+    found = on_machine_without(NAMESPACES, "A", tmp_path)
+    assert "cannot isolate at level A or better" in found["error"]
+    assert found["hint"].splitlines()[0].startswith("bubblewrap namespaces: ")
+
+
+def test_without_landlock_and_namespaces_runs_are_refused(tmp_path: Path) -> None:
+    found = on_machine_without(NAMESPACES + LANDLOCK, "B", tmp_path)
+    assert "cannot isolate at level B or better" in found["error"]
+    assert "Landlock: " in found["hint"]
+    assert "lsm=landlock" in found["hint"]
+
+
+def test_level_c_is_used_when_it_is_named(tmp_path: Path) -> None:
+    found = on_machine_without(NAMESPACES + LANDLOCK, "C", tmp_path)
+    assert (found["value"], found["level"]) == (42, "C")
+
+
+def test_level_none_is_used_when_it_is_named_and_warns(tmp_path: Path) -> None:
+    refused = on_machine_without(EVERYTHING, "C", tmp_path)
+    assert "cannot isolate at level C" in refused["error"]
+    found = on_machine_without(EVERYTHING, "none", tmp_path)
+    assert (found["value"], found["level"]) == (42, "none")
+    assert "NOT isolated" in found["report"]["warnings"][0]
+
+
+@pytest.mark.asyncio
+async def test_a_level_that_starts_but_does_not_hold_is_refused(tmp_path: Path) -> None:
+    hollow = Level("hollow", bubblewrap=False, own_namespaces=False, landlock=False, paths=True)
+    folder = Folder(tmp_path, (RAW_GUEST,))
+    async with asyncio.timeout(30):
+        with pytest.raises(SandboxUnavailable, match="does not hold: a process could read a file of the host"):
+            await start_proven(hollow, Machine(find_interpreter(), folder, RAW_ENTRY))
+    folder.remove()
+
+
+@pytest.mark.asyncio
+async def test_the_report_names_every_layer(tmp_path: Path) -> None:
+    async with asyncio.timeout(30):
+        report = await probe("none", tmp_path)
+    assert report.level in NAMES
+    assert len(report.layers) == 5
+    assert all(layer.stops for layer in report.layers)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ('ID=ubuntu\nID_LIKE=debian\nNAME="Ubuntu"', "debian"),
+        ("ID=debian", "debian"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"', "fedora"),
+        ("ID=arch", "arch"),
+        ("ID=opensuse-leap\nID_LIKE='suse opensuse'", "suse"),
+        ("ID=nixos", ""),
+        ("", ""),
+    ],
+)
+def test_the_family_of_a_distribution_is_known(text: str, family: str) -> None:
+    assert mend.os_family(text) == family

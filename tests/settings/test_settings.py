@@ -1,0 +1,130 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from stepwell.errors import ConfigError
+from stepwell.ports import Limits
+from stepwell_server.settings import Settings, load_settings, parse_settings
+
+FULL = """
+[http]
+allow_hosts = ["api.github.com", "*.example.org"]
+allow_private = true
+
+[policy]
+tools = {"*" = "approve", "github.*" = "allow", "shell.*" = "deny"}
+approvals = "person"
+
+[limits]
+cpu_s = 5
+wall_s = 30
+
+[sandbox]
+minimum = "A"
+pool = 0
+
+[workers]
+concurrency = 2
+
+[in_doubt]
+"github.get_*" = "retry"
+"""
+
+
+def test_a_missing_file_and_an_empty_one_give_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "stepwell.toml")
+    assert settings == Settings() == parse_settings("")
+    assert settings.limits == Limits()
+    assert settings.http.allow_hosts == ()
+    assert settings.http.allow_private is False
+    assert settings.policy.approvals == "any"
+    assert settings.workers.concurrency == 8
+
+
+def test_every_section_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "stepwell.toml"
+    path.write_text(FULL)
+    settings = load_settings(path)
+    assert settings.http.allow_hosts == ("api.github.com", "*.example.org")
+    assert settings.http.allow_private
+    assert list(settings.policy.tools.items()) == [("*", "approve"), ("github.*", "allow"), ("shell.*", "deny")]
+    assert settings.policy.approvals == "person"
+    assert settings.limits == Limits(cpu_s=5, wall_s=30.0)
+    assert (settings.sandbox.minimum, settings.sandbox.pool) == ("A", 0)
+    assert settings.workers.concurrency == 2
+    assert settings.in_doubt == {"github.get_*": "retry"}
+    assert settings.model_dump(mode="json")["limits"] == dataclasses.asdict(settings.limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[http]\n\nalow_hosts = []", 'line 3: http.alow_hosts: unknown key (did you mean "allow_hosts"?)'),
+        ("[htpp]", 'line 1: htpp: unknown key (did you mean "http"?)'),
+        ("x = 1", "line 1: x: unknown key (known: "),
+        ("[http]\nallow_hosts = 'a.org'", "line 2: http.allow_hosts must be"),
+        ("[http]\nallow_hosts = [\n  'a.org', # ]\n  'https://b.org/',\n]", "line 4: http.allow_hosts[1]: "),
+        ("[http]\nallow_hosts = ['a.org:80']", "without scheme or port"),
+        ("[http]\nallow_private = 'yes'", "line 2: http.allow_private must be boolean, not 'yes'"),
+        ("[http]\nallow_private = 1", "line 2: http.allow_private must be boolean, not 1"),
+        ("http = 3", "line 1: http must be a table"),
+        ("[policy]\ntools = { a = 'allow', b = 'alow' }", 'line 2: policy.tools.b must be one of "allow", "appr'),
+        ("[policy.tools]\na = 'allow'\n\n'b.*' = 'no'", 'line 4: policy.tools."b.*" must be'),
+        ('[policy.tools]\n"\\u0061.*" = "no"', 'line 2: policy.tools."a.*" must be'),
+        ("policy.tools.a = 'no'", "line 1: policy.tools.a must be"),
+        ("[policy]\napprovals = 'persn'", '(did you mean "person"?)'),
+        ("[policy.tools]\n'a b' = 'allow'", "no pattern of tool names"),
+        ("[limits]\nmemory = 1", 'line 2: limits.memory: unknown key (did you mean "memory_bytes"?)'),
+        ("[limits]\ncpu_s = 0", "line 2: limits.cpu_s must be greater than 0"),
+        ("[limits]\ncpu_s = 1.5", "line 2: limits.cpu_s must be integer"),
+        ("[limits]\nwall_s = inf", "line 2: limits.wall_s must be less than"),
+        ("[limits]\nwall_s = nan", "line 2: limits.wall_s must be"),
+        ("limits = [1]", "line 1: limits must be a table"),
+        ("[sandbox]\nminimum = 'D'", "line 2: sandbox.minimum must be one of"),
+        ("[sandbox]\npool = -1", "line 2: sandbox.pool must be"),
+        ("[workers]\nconcurrency = true", "line 2: workers.concurrency must be integer, not True"),
+        ("[workers]\nconcurrency = 1979-05-27", "line 2: workers.concurrency must be"),
+        ("[in_doubt]\n'a' = 'always'", 'line 2: in_doubt.a must be one of "retry", "ask"'),
+        ("a = '''\n[http]\nx = 1\n'''\n[policy]\ny = 1", "line 6: policy.y: unknown key"),
+        ("[[http]]\nallow_private = true", "line 1: http must be a table"),
+        ("[http]\nx = \"\"\"a\"\"\"\"\ny = 'z'", "line 3: http.y: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text)
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("section", ["mcp_servers", "agents", "models", "search", "secrets"])
+@pytest.mark.parametrize("form", ["[{}]\nx = 1", "[{}.name]\nx = 1", "[[{}]]\nx = 1", "{} = 1", "{}.x = 1"])
+def test_sections_of_later_versions_are_refused(section: str, form: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings("# first\n" + form.format(section))
+    assert caught.value.message == f"stepwell.toml: line 2: [{section}] is not supported by this version"
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings("[workers]\nconcurrency = 0\n[agents.x]\n[limits]\ncpu_s = 'x'\nwals = 1\n[http]\na = 1")
+    lines = [line.split(": ")[1] for line in caught.value.message.splitlines()]
+    assert lines == ["line 2", "line 3", "line 5", "line 6", "line 8"]
+
+
+@pytest.mark.parametrize("text", ["[http", "a = ", "a = 1\na = 2", "a = " + "[" * 5000 + "]" * 5000])
+def test_what_is_no_toml_is_said_so(text: str) -> None:
+    with pytest.raises(ConfigError, match="no valid TOML"):
+        parse_settings(text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"a = 1\nb = '\xff'")
+    with pytest.raises(ConfigError, match=r"binary\.toml: line 2: not UTF-8"):
+        load_settings(tmp_path / "binary.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"folder\.toml cannot be read"):
+        load_settings(tmp_path / "folder.toml")
+    (tmp_path / "long.toml").write_text("#" * 2_000_000)
+    with pytest.raises(ConfigError, match="longer than"):
+        load_settings(tmp_path / "long.toml")

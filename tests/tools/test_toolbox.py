@@ -1,0 +1,187 @@
+import json
+import math
+from typing import Any
+
+import pytest
+
+from stepwell.errors import ToolFailure
+from stepwell.model import JsonObject
+from stepwell.ports import ToolHost, ToolSpec
+from stepwell.tools import ToolRules, open_toolbox, signature
+from stepwell.tools.binding import bind_arguments, make_validator
+from stepwell.tools.messages import clean
+from stepwell.tools.ranking import rank, words
+from tools.loopback import CONTEXT, call, local
+
+SPEC = ToolSpec(
+    name="shop.order",
+    description="Order something",
+    schema={
+        "type": "object",
+        "properties": {
+            "item": {"type": "string"},
+            "count": {"type": "integer", "default": 1},
+            "price": {"type": ["number", "null"]},
+            "size": {"enum": ["small", "large"]},
+            "extra": {},
+            "address": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["item"],
+        "additionalProperties": False,
+    },
+)
+
+
+def bind(*args: Any, **kwargs: Any) -> JsonObject:
+    return bind_arguments(SPEC, make_validator(SPEC), list(args), kwargs)
+
+
+def test_positional_arguments_follow_the_schema() -> None:
+    assert bind("tea", 2, price=1) == {"item": "tea", "count": 2, "price": 1}
+    assert bind(item="tea", price=None, extra=[{"a": 1}]) == {"item": "tea", "price": None, "extra": [{"a": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        ((), {}, "item is missing"),
+        (("tea",), {"item": "tea"}, "item is given twice"),
+        (("tea", 1, 1, "small", 1, {"city": "x"}, 7), {}, "at most 6 arguments, got 7"),
+        ((), {"itm": "tea"}, "has no argument 'itm' (did you mean 'item'?)"),
+        ((5,), {}, "item must be str, got int 5"),
+        (("tea", "2"), {}, "count must be int, got str '2'"),
+        (("tea", 1.5), {}, "count must be int, got float 1.5"),
+        (("tea", True), {}, "count must be int, got bool True"),
+        (("tea",), {"price": "1"}, "price must be float | None, got str '1'"),
+        (("tea",), {"size": "larg"}, "(did you mean 'large'?)"),
+        (("tea",), {"address": {}}, "address: city is missing"),
+        (("tea",), {"address": {"city": "x", "zip": 1}}, "address: Additional properties"),
+        (("tea",), {"extra": math.nan}, "extra cannot be sent as JSON"),
+        (("tea",), {"extra": "\ud800"}, "extra cannot be sent as JSON"),
+        (("tea",), {"extra": {1, 2}}, "extra cannot be sent as JSON"),
+        (("\x1b[2J" + "x" * 5000, "\x1b[2J"), {}, "count must be int"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_to_write(
+    args: tuple[Any, ...], kwargs: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ToolFailure) as caught:
+        bind(*args, **kwargs)
+    assert caught.value.code == "invalid_arguments"
+    assert caught.value.tool == "shop.order"
+    assert said in caught.value.message
+    assert "Call it as tools.shop.order(item: str, count: int = 1" in caught.value.message
+    assert "\x1b" not in caught.value.message
+
+
+def test_many_mistakes_are_counted() -> None:
+    with pytest.raises(ToolFailure, match="and 1 more"):
+        bind(1, "x", price="x", size=1, address=1, item="x", unknown=1)
+
+
+def test_the_signature_is_python() -> None:
+    assert signature(SPEC) == (
+        "shop.order(item: str, count: int = 1, price: float | None = ..., size: Literal['small', 'large'] = ..., "
+        "extra: Any = ..., address: dict = ...) -> str"
+    )
+
+
+def test_messages_are_harmless_and_bounded() -> None:
+    assert clean("a\x00\x1b[31m\u202eb\u2028\ud800\r\nc\td") == "a[31mb\nc\td"
+    assert len(clean("x" * 10_000_000)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("rules", "policy"),
+    [
+        ({}, "allow"),
+        ({"*": "deny"}, "deny"),
+        ({"*": "deny", "fetch": "allow"}, "allow"),
+        ({"fetch": "allow", "*": "deny"}, "deny"),
+        ({"f?tch": "approve"}, "approve"),
+        ({"Fetch": "deny"}, "allow"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_of_the_policy_patterns_that_match_the_last_counts(rules: Any, policy: str) -> None:
+    async with open_toolbox(rules=ToolRules(rules)) as box:
+        spec = box.find_tool("fetch")
+    assert spec is not None
+    assert spec.policy == policy
+
+
+@pytest.mark.asyncio
+async def test_a_denied_tool_can_be_neither_bound_nor_called_nor_found_by_search() -> None:
+    async with open_toolbox(network=local(), rules=ToolRules({"curl.*": "deny"})) as box:
+        spec = box.find_tool("curl.get")
+        assert spec is not None
+        with pytest.raises(ToolFailure, match="policy denies") as caught:
+            box.bind(spec, ["http://localhost/"], {})
+        assert caught.value.code == "not_allowed"
+        with pytest.raises(ToolFailure, match="policy denies"):
+            await box.call(spec, {"url": "http://localhost/"}, CONTEXT)
+        assert all(found.policy != "deny" for found in box.search_tools("", 99))
+
+
+@pytest.mark.asyncio
+async def test_in_doubt_rules_decide_what_is_repeated() -> None:
+    async with open_toolbox(rules=ToolRules({}, {"*": "retry", "fetch": "ask"})) as box:
+        repeatable = {spec.name: spec.repeatable for spec in box.list_tools()}
+    assert repeatable == {"curl.get": True, "curl.head": True, "curl.post": True, "fetch": False, "http.request": True}
+    async with open_toolbox() as box:
+        repeatable = {spec.name: spec.repeatable for spec in box.list_tools()}
+    assert repeatable == {"curl.get": True, "curl.head": True, "curl.post": False, "fetch": True, "http.request": False}
+
+
+@pytest.mark.asyncio
+async def test_the_toolbox_is_a_tool_host_with_json_schemas() -> None:
+    async with open_toolbox() as box:
+        host: ToolHost = box
+        names = [spec.name for spec in host.list_tools()]
+        assert names == sorted(names)
+        assert host.find_tool("nothing") is None
+        json.dumps([spec.schema for spec in host.list_tools()])
+        unknown = ToolSpec("gone", "", {"type": "object"})
+        with pytest.raises(ToolFailure, match="no tool gone"):
+            host.bind(unknown, [], {})
+
+
+@pytest.mark.asyncio
+async def test_urls_of_unlisted_hosts_are_refused_when_they_are_bound() -> None:
+    async with open_toolbox() as box:
+        for name in ("fetch", "curl.get"):
+            with pytest.raises(ToolFailure, match="allow-list") as caught:
+                await call(box, name, "http://example.com/")
+            assert caught.value.code == "not_allowed"
+
+
+def test_words_are_split_out_of_identifiers() -> None:
+    assert words("getHTTPPage_2.issue-list") == ["get", "http", "page", "2", "issue", "list"]
+    assert words("the") == ["the"]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("create an issue", "github.createIssue"),
+        ("issues", "github.listIssues"),
+        ("github.list_repos", "github.list_repos"),
+        ("weather tomorrow", "forecast"),
+    ],
+)
+def test_search_ranks_by_the_words_of_names_and_descriptions(query: str, first: str) -> None:
+    tools = [
+        ToolSpec("github.createIssue", "Open a new issue in a repository", {}),
+        ToolSpec("github.listIssues", "List issues", {}),
+        ToolSpec("github.list_repos", "List repositories", {}),
+        ToolSpec("forecast", "The weather of the next days", {}),
+    ]
+    assert rank(tools, query, 3)[0].name == first
+    assert [spec.name for spec in rank(tools, "  ", 2)] == ["forecast", "github.createIssue"]
+    assert rank(tools, "zebra", 5) == []
+    assert rank(tools, "list", 0) == []
