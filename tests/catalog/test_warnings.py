@@ -82,6 +82,7 @@ def test_a_handler_that_hides_everything_is_warned_of(handler: str) -> None:
 
 def test_work_at_module_level_is_warned_of() -> None:
     assert codes("    ...", head="DATA = tools.fetch(url='x')\nhelper = tools.fetch") == [("work_at_import", 2)]
+    assert codes("    ...", head="asyncio.run(run('x'))") == [("work_at_import", 2)]
     assert codes("    ...", head="fetch = lambda: tools.fetch(url='x')") == []
 
 

@@ -7,7 +7,6 @@ import resource
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,6 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.hits: list[str] = []
         self.dangers = 0
         self.make_files()
         self.victim = subprocess.Popen(["sleep", "900"], env={SECRET_NAME: SECRET_VALUE}, start_new_session=True)
@@ -94,22 +92,25 @@ class World:
         path.listen()
         self.sockets = [tcp, udp, abstract, datagrams, path]
         for listener in self.sockets:
-            threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
+            listener.setblocking(False)
         self.inputs |= {
             "tcp_port": tcp.getsockname()[1], "udp_port": udp.getsockname()[1], "abstract": name,
             "unix_path": str(self.root / "listener"),
         }  # fmt: skip
 
-    def _serve(self, listener: socket.socket) -> None:
-        while True:
+    def reached(self) -> list[str]:
+        """Return the names of the sockets that something was sent to."""
+        found: list[str] = []
+        for listener in self.sockets:
             try:
                 if listener.type == socket.SOCK_DGRAM:
                     listener.recv(100)
                 else:
                     listener.accept()[0].close()
-            except OSError:
-                return
-            self.hits.append(str(listener.getsockname()))
+            except BlockingIOError:
+                continue
+            found.append(str(listener.getsockname()))
+        return found
 
     def damage(self) -> list[str]:
         """Return what an attack has done."""
@@ -127,19 +128,13 @@ class World:
             found.append("another process was signalled")
         if resource.prlimit(self.victim.pid, resource.RLIMIT_NOFILE)[0] == 1:
             found.append("another process was limited")
-        if self.hits:
-            found.append(f"a listener was reached: {self.hits}")
-        return found
+        return found + [f"{name} was reached" for name in self.reached()]
 
     def _state_of_victim(self) -> str:
         return Path(f"/proc/{self.victim.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
     def close(self) -> None:
         for listener in self.sockets:
-            try:
-                listener.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             listener.close()
         self.victim.kill()
         self.victim.wait()

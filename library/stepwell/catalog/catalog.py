@@ -88,7 +88,7 @@ class Catalog:
             NameTaken: the name exists and `replace` was not asked for.
         """
         check_name(name)
-        version = await asyncio.to_thread(analyse, source, name=name, entry=entry)
+        version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
         wanted = Workflow(
             name=name,
             description=_description(description, version),

@@ -6,6 +6,7 @@ from typing import cast
 
 from stepwell.model import Json
 
+_JOINERS = "\u200c\u200d"  # invisible, and part of the spelling of Persian and of emoji
 _MAX_INT_BITS = 63  # what every JSON reader and the store take
 
 
@@ -36,7 +37,7 @@ def read_text(node: ast.expr | None) -> str | None:
 def as_text(text: str) -> str:
     """Return `text` without what no store or terminal takes: control characters and half surrogates."""
     valid = text.encode("utf-8", "replace").decode()
-    return "".join(char for char in valid if char in "\n\t" or char.isprintable() or char.isspace())
+    return "".join(char for char in valid if char.isprintable() or char.isspace() or char in _JOINERS)
 
 
 def _to_json(value: object) -> Json:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import dedent
 
+from stepwell.catalog.literal import as_text
 from stepwell.errors import InvalidSource
 from stepwell.model import Warn
 
@@ -27,6 +28,7 @@ _SIZE_HINT = "Keep data out of the source: pass it as an argument, or save it wi
 _NESTING = "The source is nested too deeply to be read"
 _NESTING_HINT = "Split the expression into several statements, and long if/elif chains into a dict."
 
+_FILE = "<workflow>"
 _FENCES = ("```", "~~~")
 _DOTTED = re.compile(rf"(?:\.[ \t\\\n]*+\w++[ \t\\\n]*+){{{MAX_DOTS}}}")
 _FIRST_CODE = re.compile(r"^(?P<indent>[ \t]*)[^\s#]", re.MULTILINE)
@@ -132,11 +134,11 @@ def _check_shape(text: str) -> None:
 def _compile(text: str) -> tuple[ast.Module, list[Warn]]:
     with _compile_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tree = ast.parse(text)
+        tree = ast.parse(text, _FILE)
         _check_tree(tree)
-        compile(text, "<workflow>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    # The parser and the compiler both warn of the same escape.
-    noted = {(item.lineno, str(item.message)) for item in caught}
+        compile(text, _FILE, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    # The parser and the compiler both warn of the same escape, and other threads of other things.
+    noted = {(item.lineno, str(item.message)) for item in caught if item.filename == _FILE}
     return tree, [Warn(code="syntax_warning", message=message[:300], line=line) for line, message in sorted(noted)]
 
 
@@ -168,7 +170,7 @@ def _syntax_error(text: str, error: SyntaxError) -> InvalidSource:
     line = error.lineno if error.lineno and 0 < error.lineno <= len(lines) else None
     if line is None:
         return InvalidSource(f"The source is no valid Python: {reason}.", hint="Correct it and create it again.")
-    shown = lines[line - 1].strip()[:120]
+    shown = as_text(lines[line - 1]).strip()[:120]
     return InvalidSource(
         f"The source is no valid Python. Line {line}: {reason}: `{shown}`",
         hint=f"Correct line {line} and send the whole source again.",

@@ -39,7 +39,7 @@ def search_text(name: str, description: str, intents: tuple[str, ...], version: 
     """Return what search sees of a workflow."""
     parameters = " ".join(f"{item.name} {item.description}" for item in version.parameters)
     tools = " ".join(str(tool) for tool in version.manifest.get("tools", []))
-    body = _STRINGS.sub("", version.source).strip()[:_MAX_BODY]
+    body = _STRINGS.sub("", version.source[:_MAX_TEXT]).strip()[:_MAX_BODY]
     return Text(
         name=_with_parts(name),
         description=_with_parts(description),

@@ -133,16 +133,17 @@ def is_modern(context: Context[Any, Any]) -> bool:
     return (context.protocol_version or "") >= MODERN
 
 
-def _reporter(context: Context[Any, Any] | None) -> Callable[[Event], Awaitable[None]] | None:
+def _reporter(context: Context[Any, Any] | None, told: int = 0) -> Callable[[Event], Awaitable[None]] | None:
     if context is None:
         return None
-    told = 0
 
     async def report(event: Event) -> None:
+        # Every wait tells the whole timeline; numbers of events only grow, as the protocol wants of progress.
         nonlocal told
-        message = progress_message(event)
-        if message:
-            told += 1
-            await context.report_progress(told, None, message)
+        if event.n <= told:
+            return
+        told = event.n
+        if message := progress_message(event):
+            await context.report_progress(event.n, None, message)
 
     return report

@@ -5,6 +5,7 @@ import base64
 from stepwell.errors import NotFound
 from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
+from stepwell_server.functions import tool_summary
 from stepwell_server.surface.arguments import EmitEvent, GetGuide, ReadArtifact, SearchTools
 from stepwell_server.surface.guide import TOPICS, read_guide
 from stepwell_server.surface.mistakes import near
@@ -16,6 +17,7 @@ TEXT_BYTES = 15_000  # of an artifact in one result
 BINARY_BYTES = 11_000  # base64 makes four of three
 TEXT_TYPES = ("text/", "application/json")
 MAX_DESCRIPTION = 600  # characters of a tool's description
+MAX_SCHEMA = 3_000  # bytes of its schema
 
 
 async def search_tools(call: Call, given: SearchTools) -> Answer:
@@ -39,25 +41,9 @@ async def search_tools(call: Call, given: SearchTools) -> Answer:
 
 
 def _describe(tool: ToolSpec) -> JsonObject:
-    return {
-        "name": tool.name,
-        "call": call_of(tool),
-        "returns": tool.returns,
-        "description": shorten(tool.description, MAX_DESCRIPTION),
-        "schema": tool.schema if size(tool.schema) < 3_000 else {"cut": "large; see `call`"},
-        "read_only": tool.read_only,
-        "policy": tool.policy,
-    }
-
-
-def call_of(tool: ToolSpec) -> str:
-    """Return the call as it is written in a workflow, with its required arguments: `tools.fetch(url=...)`."""
-    properties: JsonObject = tool.schema.get("properties", {})
-    required: list[str] = tool.schema.get("required", [])
-    optional = [name for name in properties if name not in required]
-    shown = ", ".join(f"{name}=..." for name in required)
-    extra = f"  # also: {', '.join(optional)}" if optional else ""
-    return f"tools.{tool.name}({shown}) -> {tool.returns}{extra}"
+    summary = tool_summary(tool)
+    summary["description"] = shorten(tool.description, MAX_DESCRIPTION)
+    return summary | {"schema": tool.schema if size(tool.schema) < MAX_SCHEMA else {"cut": "large; see `call`"}}
 
 
 async def read_artifact(call: Call, given: ReadArtifact) -> Answer:

@@ -35,5 +35,5 @@ def progress_message(event: Event) -> str:
         done = f"{data['done']:g}{total}" if isinstance(data.get("done"), (int, float)) else ""
         return shorten(": ".join(part for part in (done, str(data.get("message") or "")) if part), MAX_LINE)
     line = _LINES.get(event.type, "")
-    name = str(data.get("name") or data.get("call") or data.get("workflow") or "")
+    name = str(data.get("name") or data.get("step") or data.get("call") or data.get("workflow") or "")
     return shorten(line.replace("{name}", name), MAX_LINE).strip(": ")

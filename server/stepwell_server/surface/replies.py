@@ -10,13 +10,15 @@ from stepwell.errors import StepwellError
 from stepwell.model import Json, JsonObject
 
 MAX_RESULT = 20_000  # bytes of JSON; hosts show a model about 40,000 characters and cut the rest
+SMALL = 1_000  # bytes of a member that need not be cut
+KEPT = ("run_id", "status", "name", "version", "next", "source", "more")  # members that are never cut
 MAX_MESSAGE = 1200  # characters of an error's message
 MAX_HINT = 700
 
 
 def reply(value: JsonObject, *, failed: bool = False) -> CallToolResult:
-    """Return a tool's result; `failed` marks it as an error for the client."""
-    text = dump(value)
+    """Return a tool's result; `failed` marks it as an error for the client. What is too large is cut, and says so."""
+    text = dump(fit_members(value))
     return CallToolResult(
         content=[TextContent(type="text", text=text)], structured_content=json.loads(text), is_error=failed
     )
@@ -52,6 +54,17 @@ def dump(value: Json) -> str:
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace").decode()
+
+
+def fit_members(result: JsonObject, keep: tuple[str, ...] = KEPT) -> JsonObject:
+    """Return the result with its largest members replaced by a note until it fits `MAX_RESULT`."""
+    while size(result) > MAX_RESULT:
+        largest = max((name for name in result if name not in keep), key=lambda name: size(result[name]), default=None)
+        if largest is None or size(result[largest]) < SMALL:
+            break
+        note = {"cut": True, "bytes": size(result[largest]), "begins": shorten(dump(result[largest]), SMALL // 2)}
+        result = result | {largest: note}
+    return result
 
 
 def size(value: Json) -> int:

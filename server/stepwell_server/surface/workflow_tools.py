@@ -44,7 +44,7 @@ async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
         done["similar"] = list(created.similar)
     summary = workflow_summary(created.workflow)
     done["next"] = _next_after_create(given, summary["call"], bool(created.warnings))
-    return reply(_fit_members(shown | done))
+    return reply(shown | done)
 
 
 async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
@@ -86,7 +86,7 @@ async def get_workflow(call: Call, given: GetWorkflow) -> Answer:
             f'get_workflow(name="{workflow.name}", version="{workflow.version.hash}", offset={part.next_offset})'
         )
         shown["more"] = {"source": {"offset": given.offset, "total": part.total, "next": following}}
-    return reply(_fit_members(shown, keep=("source", "more", "name", "version")))
+    return reply(shown)
 
 
 async def delete_workflow(call: Call, given: DeleteWorkflow) -> Answer:
@@ -144,14 +144,3 @@ def _fit_list(items: list[JsonObject]) -> tuple[list[JsonObject], int]:
             return shown, len(shown)
         shown.append(item)
     return shown, 0
-
-
-def _fit_members(result: JsonObject, keep: tuple[str, ...] = ("name", "version", "next")) -> JsonObject:
-    """Return the result with its largest members replaced by a note until it fits."""
-    while size(result) > MAX_RESULT:
-        largest = max((name for name in result if name not in keep), key=lambda name: size(result[name]))
-        cut = f"left out: {size(result[largest]):,} bytes; read the source with get_workflow"
-        if result[largest] == cut:
-            break
-        result = result | {largest: cut}
-    return result

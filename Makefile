@@ -1,0 +1,60 @@
+# Every target says what it does; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick check fix build rows bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
+
+setup: $(BIN)/.installed ## create .venv with Stepwell and its development tools
+
+# A stamp, so that `make test` after a fresh clone installs first and later ones do not.
+$(BIN)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Stepwell needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@echo "setup: installing Stepwell and its development tools into $(VENV)"
+	@if command -v uv >/dev/null 2>&1; then \
+	    uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else \
+	    $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: setup ## play one agent's session against the real server, with a kill in the middle
+	@$(BIN)/python demo $(ARGS)
+
+test: setup ## run all tests; ARGS= for pytest's arguments
+	@echo "test: all tests"
+	@$(BIN)/python -m pytest $(ARGS)
+
+quick: setup ## run the tests that are not marked slow
+	@echo "quick: tests that are not marked slow"
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+check: setup ## format, lint, types, import rules
+	@echo "check: ruff, pyright, import-linter"
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+fix: setup ## format and apply safe fixes
+	@echo "fix: ruff"
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+build: setup ## build wheel and sdist into dist/
+	@echo "build: wheel and sdist"
+	@rm -rf dist && $(BIN)/python -m build --quiet && ls dist
+
+rows: setup ## list the feature rows and the tests that show them
+	@$(BIN)/python tests/rows/report.py
+
+bench: setup ## measure, as ratios to what this machine can do
+	@echo "bench: runs and steps beside the floors of this machine"
+	@$(BIN)/python benchmarks $(ARGS)
+
+clean: ## remove what the other targets made
+	@rm -rf $(VENV) dist .pytest_cache .ruff_cache
