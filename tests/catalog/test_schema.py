@@ -68,7 +68,7 @@ NULL = {"type": "null"}
         ("uuid.UUID", STRING | {"format": "uuid"}),
         ("Path", STRING | {"format": "path"}),
         ("pathlib.Path", STRING | {"format": "path"}),
-        ("bytes", STRING | {"format": "byte", "contentEncoding": "base64"}),
+        ("bytes", STRING | {"format": "utf-8"}),
         ("decimal.Decimal", {"type": ["string", "number"], "format": "decimal"}),
     ],
 )

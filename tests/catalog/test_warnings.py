@@ -82,7 +82,7 @@ def test_a_handler_that_hides_everything_is_warned_of(handler: str) -> None:
 
 def test_work_at_module_level_is_warned_of() -> None:
     assert codes("    ...", head="DATA = tools.fetch(url='x')\nhelper = tools.fetch") == [("work_at_import", 2)]
-    assert codes("    ...", head="asyncio.run(run('x'))") == [("work_at_import", 2)]
+    assert codes("    ...", head="asyncio.run(run('x'))") == []  # the guest leaves that call out
     assert codes("    ...", head="fetch = lambda: tools.fetch(url='x')") == []
 
 
@@ -137,6 +137,8 @@ def test_the_manifest_follows_aliases_and_chains() -> None:
     t.github.issues.create(title="x").strip()
     ctx.step(t.fetch, url="x")
     tools.list()
+    tools.call("curl.post", url="x")
+    tools.call(name)
     workflows.greet(name="Bob")
     workflows.start("later")
     workflows.invoke(name)
@@ -145,7 +147,11 @@ def test_the_manifest_follows_aliases_and_chains() -> None:
 """
     source = f'"""Do it."""\nfrom stepwell import tools as t\nasync def run() -> None:\n{body}'
     manifest = analyse(source, name="x").manifest
-    assert manifest == {"tools": ["github.issues.create", "fetch"], "workflows": ["greet", "later"], "steps": []}
+    assert manifest == {
+        "tools": ["github.issues.create", "fetch", "curl.post"],
+        "workflows": ["greet", "later"],
+        "steps": [],
+    }
 
 
 @pytest.mark.parametrize(

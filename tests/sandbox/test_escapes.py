@@ -36,14 +36,14 @@ KNOWN_LEAKS = {
 }
 VICTIM = """
 import time
-def run(secret, name, seconds):
+def run(secret, who, seconds):
     try:
         open("victim_file.txt", "w").write(secret)
     except OSError:
         pass
     end = time.time() + seconds
     while time.time() < end:
-        assert tools.call("whoami") == name
+        assert tools.call("whoami") == who
         time.sleep(0.02)
     return tools.call("whoami")
 """
@@ -224,7 +224,7 @@ async def run_one(link: Link, world: World, entry: dict[str, Any]) -> list[str]:
     async with asyncio.TaskGroup() as tasks:
         beside = None
         if "with-victim-run" in entry["flags"]:
-            told = {"secret": world.inputs["runs_secret"], "name": "victim", "seconds": 1.5}
+            told = {"secret": world.inputs["runs_secret"], "who": "victim", "seconds": 1.5}
             beside = tasks.create_task(attack(link, world, VICTIM, "victim", **told))
         ran, late = await attack(link, world, source, entry["name"], **world.inputs)
         if "two-phase" in entry["flags"]:

@@ -51,9 +51,14 @@ class FolderWatch:
         self._prefix = f"file:{folder.name}/"  # without the way to the home, which may be moved
         self._seen: dict[str, _Stamp] | None = None
         self._problems: dict[str, Problem] = {}
+        self._refreshing = asyncio.Lock()
 
     async def refresh(self) -> FolderReport:
         """Take in what changed since the last call; the first call reads every file."""
+        async with self._refreshing:
+            return await self._refresh()
+
+    async def _refresh(self) -> FolderReport:
         found = await asyncio.to_thread(_scan, self._folder)
         seen = self._seen or {}
         created: list[str] = []

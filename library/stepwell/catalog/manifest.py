@@ -9,12 +9,12 @@ from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.source import Parsed
-from stepwell.model import Json, JsonObject, Warn
+from stepwell.model import JsonObject, Warn
 
 MAX_LISTED = 200  # of each kind
-_MAX_TEXT = 200  # characters of a step's name
+_MAX_TEXT = 200  # characters of a tool's or step's name
 
-_DISCOVERY = frozenset({"list", "search"})
+_METHODS = frozenset({"call", "list", "search"})
 
 
 def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
@@ -26,8 +26,8 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     manifest: JsonObject = {
         "tools": _distinct(_tools(nodes, origins)),
-        "workflows": _distinct(name for call in calls if (name := _workflow(call, origins))),
-        "steps": _distinct(name for call in calls if (name := _step(call, origins))),
+        "workflows": _distinct(_workflow(call, origins) for call in calls),
+        "steps": _distinct(_step(call, origins) for call in calls),
     }
     dependencies = script_dependencies(parsed.source)
     return manifest | ({"dependencies": dependencies} if dependencies else {})
@@ -76,8 +76,10 @@ def _tools(nodes: list[ast.Attribute | ast.Call], origins: Origins) -> Iterable[
     for node in nodes:
         if isinstance(node, ast.Attribute) and id(node) not in inner:
             root, _, name = origins.of(node).partition(".")
-            if root == "tools" and name not in _DISCOVERY:
+            if root == "tools" and name not in _METHODS:
                 yield name
+        elif isinstance(node, ast.Call) and node.args and origins.of(node.func) == "tools.call":
+            yield (read_text(node.args[0]) or "")[:_MAX_TEXT]
 
 
 def _workflow(call: ast.Call, origins: Origins) -> str | None:
@@ -99,5 +101,5 @@ def _step(call: ast.Call, origins: Origins) -> str | None:
     return text[:_MAX_TEXT] if text else None
 
 
-def _distinct(names: Iterable[Json]) -> list[Json]:
-    return list(dict.fromkeys(names))[:MAX_LISTED]
+def _distinct(names: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(name for name in names if name))[:MAX_LISTED]

@@ -83,7 +83,7 @@ def _work_at_import(tree: ast.Module, origins: Origins) -> Iterator[Warn]:
             continue
         if isinstance(node, ast.Lambda):
             continue
-        if isinstance(node, ast.Call) and (_handle(node.func, origins) or origins.of(node.func) == "asyncio.run"):
+        if isinstance(node, ast.Call) and _handle(node.func, origins):
             yield Warn(
                 code="work_at_import",
                 message="this call runs whenever the module is loaded, before the run begins: move it into the entry.",

@@ -1,6 +1,8 @@
 """Serving over stdin and stdout: one client, which started this process."""
 
+import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,7 +19,8 @@ from stepwell_server.surface.server import StepwellServer, open_server
 MAX_LINE = 16 * 1024 * 1024  # bytes of one message
 CHUNK = 64 * 1024
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-TOO_LONG = '{"error": "message too long"}'  # no JSON-RPC: the SDK answers it as a parse error
+LOOK = 4096  # bytes at the beginning of a message that is too long, in which its id is looked for
+REQUEST_ID = re.compile(rb'"id"\s*:\s*("[^"\\]{1,200}"|\d{1,18})')
 
 
 async def serve_stdio(app: App) -> None:
@@ -95,16 +98,23 @@ class _Lines:
 
 
 def read_lines(descriptor: int) -> Generator[str, None, None]:
-    """Give the lines of a descriptor until its end; of one that is too long, a short stand-in."""
+    """Give the lines of a descriptor until its end; instead of one that is too long, what answers its request."""
     pending = bytearray()
-    dropping = False
+    stand_in: str | None = None
     while chunk := os.read(descriptor, CHUNK):
         pending += chunk
         while (end := pending.find(b"\n")) >= 0:
-            line = bytes(pending[:end])
+            line = pending[:end].decode("utf-8", "replace")
             del pending[: end + 1]
-            yield TOO_LONG if dropping else line.decode("utf-8", "replace")
-            dropping = False
+            yield line if stand_in is None else stand_in
+            stand_in = None
         if len(pending) > MAX_LINE:
+            stand_in = stand_in or _refusal(bytes(pending[:LOOK]))
             pending.clear()
-            dropping = True
+
+
+def _refusal(beginning: bytes) -> str:
+    # A request of an unknown method: the SDK answers it with an error that shows the method's name.
+    found = REQUEST_ID.search(beginning)
+    request_id = json.loads(found[1]) if found else 0
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": f"message longer than {MAX_LINE} bytes"})

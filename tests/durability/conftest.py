@@ -1,0 +1,20 @@
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from support.outside import Outside
+from support.server import Server, make_home
+
+
+@pytest.fixture
+def outside() -> Generator[Outside, None, None]:
+    with Outside().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[Server, None, None]:
+    server = Server(make_home(tmp_path / "home"))
+    server.start()
+    yield server
+    server.stop()

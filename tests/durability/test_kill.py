@@ -1,0 +1,148 @@
+"""SIGKILL of the server at every point between two effects: each effect happens once, the result is right."""
+
+import signal
+from typing import Any
+
+import pytest
+from support.outside import Outside
+from support.server import Server, call
+
+EFFECTS = 5
+
+SYNC = '''
+"""Five effects with a gate before and after each."""
+import json
+
+def run(base: str) -> list:
+    done = []
+    tools.fetch(url=base + "/gate/0")
+    for n in range(1, 6):
+        answer = tools.curl.post(url=f"{base}/effect/e{n}", json={"n": n})
+        done.append(json.loads(answer)["effect"])
+        tools.fetch(url=f"{base}/gate/{n}")
+    return done
+'''
+
+STEPS = '''
+"""The same with steps, in async code."""
+import json
+
+def effect(base, n):
+    return json.loads(tools.curl.post(url=f"{base}/effect/e{n}", json={"n": n}))["effect"]
+
+async def run(ctx, base: str) -> list:
+    done = []
+    await ctx.step(tools.fetch, url=base + "/gate/0")
+    for n in range(1, 6):
+        done.append(await ctx.step("effect", effect, base, n))
+        await ctx.step(tools.fetch, url=f"{base}/gate/{n}")
+    return done
+'''
+
+
+async def start(server: Server, source: str, base: str) -> str:
+    async with server.client() as client:
+        created = await call(client, "create_workflow", name="five", source=source)
+        assert "error" not in created, created
+        run = await call(client, "run_workflow", name="five", arguments={"base": base})
+    return run["run_id"]
+
+
+async def finish(server: Server, run_id: str) -> dict[str, Any]:
+    async with server.client() as client:
+        return await call(client, "get_run", run_id=run_id, wait_seconds=45)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+@pytest.mark.parametrize("source", [SYNC, STEPS], ids=["calls", "steps"])
+@pytest.mark.parametrize("gate", range(EFFECTS + 1))
+async def test_a_kill_between_two_effects_repeats_none(server: Server, outside: Outside, source: str, gate: int):
+    run_id = await start(server, source, outside.url)
+    outside.open_gate(*(str(n) for n in range(gate)))
+    outside.wait_for_read(str(gate))
+
+    server.kill()
+    outside.open_gate(*(str(n) for n in range(EFFECTS + 1)))
+    server.start()
+    run = await finish(server, run_id)
+
+    assert run["status"] == "completed", run
+    assert run["output"] == [f"e{n}" for n in range(1, EFFECTS + 1)]
+    assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.row("A9", "A38", "N6", "N19")
+@pytest.mark.asyncio
+async def test_a_kill_at_every_gate_of_one_run_repeats_none(server: Server, outside: Outside):
+    run_id = await start(server, STEPS, outside.url)
+    for gate in range(EFFECTS + 1):
+        outside.wait_for_read(str(gate))
+        server.kill()
+        outside.open_gate(str(gate))
+        server.start()
+    run = await finish(server, run_id)
+
+    assert run["status"] == "completed", run
+    assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}
+    assert "effect" in run["skipped_steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_clean_stop_hands_the_run_over(server: Server, outside: Outside):
+    run_id = await start(server, SYNC, outside.url)
+    outside.open_gate("0", "1")
+    outside.wait_for_read("2")
+
+    assert server.stop() == 0
+    outside.open_gate(*(str(n) for n in range(EFFECTS + 1)))
+    server.start()
+    run = await finish(server, run_id)
+
+    assert run["status"] == "completed", run
+    assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_another_server_takes_over_from_a_killed_one(server: Server, outside: Outside):
+    other = Server(server.home)
+    other.start()
+    try:
+        run_id = await start(server, SYNC, outside.url)
+        outside.open_gate("0", "1", "2")
+        outside.wait_for_read("3")
+
+        server.kill()
+        outside.open_gate(*(str(n) for n in range(EFFECTS + 1)))
+        run = await finish(other, run_id)
+    finally:
+        other.stop()
+
+    assert run["status"] == "completed", run
+    assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_stopped_server_loses_the_run_and_cannot_write_when_it_wakes(server: Server, outside: Outside):
+    other = Server(server.home)
+    other.start()
+    try:
+        run_id = await start(server, SYNC, outside.url)
+        outside.open_gate("0", "1")
+        outside.wait_for_read("2")
+
+        server.signal(signal.SIGSTOP)
+        outside.wait_for_read("2", times=2)  # the other has the run now and asks again
+        server.signal(signal.SIGCONT)
+        outside.open_gate(*(str(n) for n in range(EFFECTS + 1)))
+        run = await finish(other, run_id)
+    finally:
+        other.stop()
+
+    assert run["status"] == "completed", run
+    assert run["output"] == [f"e{n}" for n in range(1, EFFECTS + 1)]
+    assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}

@@ -1,0 +1,5 @@
+from mcp import Client
+
+
+def test_x() -> None:
+    assert Client
