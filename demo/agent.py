@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from claims import NotAsClaimed, check
 from mcp import Client, StdioServerParameters, stdio_client
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent
+
+from claims import NotAsClaimed, check
 
 SERVER = (sys.executable, "-m", "stepwell_server.cli", "serve")
 
@@ -27,9 +28,10 @@ class Agent:
             NotAsClaimed: the tool answered with an error, or its text says something else than its structure.
         """
         result = await self.client.call_tool(tool, arguments)
-        if not isinstance(result, CallToolResult) or result.is_error:
-            raise NotAsClaimed(f"{tool} answered with an error: {_text(result)}")
         structured: dict[str, Any] = result.structured_content or {}
+        if result.is_error:
+            error: dict[str, Any] = structured.get("error") or {"message": _text(result)}
+            raise NotAsClaimed(f"{tool} answered with an error: {error['message']}\n{error.get('hint') or ''}")
         check(f"{tool}: text and structured content are the same", json.loads(_text(result)), structured)
         return structured
 
@@ -44,6 +46,5 @@ async def start_server(home: Path) -> AsyncGenerator[Agent, None]:
             yield Agent(client)
 
 
-def _text(result: Any) -> str:
-    content: list[Any] = getattr(result, "content", [])
-    return "".join(getattr(part, "text", "") for part in content)
+def _text(result: CallToolResult) -> str:
+    return "".join(part.text for part in result.content if isinstance(part, TextContent))

@@ -1,6 +1,8 @@
 """Runs of hostile sources in real confined processes, for the tests of the sandbox."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.launch import LEVELS
 from stepwell_sandbox.levels import start_proven
 from stepwell_sandbox.link import Link, Machine
+from stepwell_sandbox.plain import PlainStart
 from stepwell_sandbox.process import ConfinedProcess
 from stepwell_sandbox.scratch import Folder
 
@@ -43,6 +46,31 @@ class Ran:
         return "".join(frame.text for frame in self.frames if isinstance(frame, Log))
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return what a folder holds."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def with_our_code() -> dict[str, str]:
+    """Return an environment in which a Python program can import what this one can."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def descendants(pid: int) -> list[int]:
+    """Return all processes below one, each before its own children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something in another process that has no event. Bound it with a timeout."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 def start_frame(source: str, **inputs: object) -> Start:
     """Return the frame that gives a source to a guest."""
     return Start("run", "test", source, "run", "function", msgspec.Raw(msgspec.json.encode(inputs)), "seed", 0.0, 1)
@@ -66,7 +94,7 @@ async def confined(level: str, tmp_path: Path) -> AsyncGenerator[Link]:
 
 
 async def run(
-    link: Link, source: str, limits: Limits | None = None, answer: Answer | None = None, **inputs: object
+    link: Link | PlainStart, source: str, limits: Limits | None = None, answer: Answer | None = None, **inputs: object
 ) -> Ran:
     """Run a source that defines `run(**inputs)` in a new process to its end."""
     process = await link.spawn(limits or Limits(), lambda: None)

@@ -14,7 +14,8 @@ def validate(items: list[dict]) -> float:
 
 
 def charge(order_id: str, amount: float) -> dict:
-    return json.loads(tools.curl.post(url=f"{SHOP}/charges", json={"order": order_id, "amount": amount}))
+    bill = {"order": order_id, "amount": amount}
+    return json.loads(tools.curl.post(url=f"{SHOP}/charges", json=bill))
 
 
 def receipt(charge_id: str) -> dict:
@@ -22,7 +23,8 @@ def receipt(charge_id: str) -> dict:
 
 
 def confirm(order_id: str, charge_id: str) -> dict:
-    return json.loads(tools.curl.post(url=f"{SHOP}/confirmations", json={"order": order_id, "charge": charge_id}))
+    paid = {"order": order_id, "charge": charge_id}
+    return json.loads(tools.curl.post(url=f"{SHOP}/confirmations", json=paid))
 
 
 async def run(ctx: WorkflowContext, order_id: str, items: list[dict]) -> dict:
@@ -38,6 +40,7 @@ async def run(ctx: WorkflowContext, order_id: str, items: list[dict]) -> dict:
     amount = await ctx.step(validate, items)
     paid = await ctx.step(charge, order_id, amount)
     slip = await ctx.step(receipt, paid["id"])
-    await ctx.approve(f"Ship order {order_id}?", {"amount": amount, "charge": paid["id"], "receipt": slip["number"]})
+    facts = {"amount": amount, "charge": paid["id"], "receipt": slip["number"]}
+    await ctx.approve(f"Ship order {order_id}?", facts)
     sent = await ctx.step(confirm, order_id, paid["id"])
-    return {"order": order_id, "amount": amount, "charge": paid["id"], "receipt": slip["number"], "sent": sent["id"]}
+    return {"order": order_id, **facts, "sent": sent["id"]}

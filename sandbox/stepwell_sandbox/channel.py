@@ -1,6 +1,7 @@
 """The byte stream to one guest: framing, length caps, and flow control in both directions."""
 
 import asyncio
+import socket
 from typing import cast
 
 from stepwell.errors import LimitExceeded, ProtocolViolation, RunError
@@ -21,6 +22,8 @@ class Channel(asyncio.Protocol):
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.ended = False
+        self.crossed: str | None = None
+        """The field of `limits` that was crossed."""
         self._buffer = bytearray()
         self._total = 0
         self._paused = False
@@ -42,6 +45,7 @@ class Channel(asyncio.Protocol):
         self._buffer += data
         self._total += len(data)
         if self._total > self.limits.total_bytes:
+            self.crossed = "total_bytes"
             self._fail(
                 LimitExceeded(
                     f"the workflow sent more than total_bytes = {self.limits.total_bytes} to its host",
@@ -68,6 +72,15 @@ class Channel(asyncio.Protocol):
         self._writable.set()
 
     # -- called by the process
+
+    async def open(self, stream: socket.socket) -> None:
+        """Take over a connected stream socket."""
+        try:
+            stream.setblocking(False)
+            await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=stream)
+        except BaseException:
+            stream.close()
+            raise
 
     async def wait(self) -> None:
         """Wait until something happened since the last `take`."""
@@ -117,6 +130,7 @@ class Channel(asyncio.Protocol):
         if length == 0:
             raise self._fail(ProtocolViolation("the guest sent an empty frame"))
         if length > (allowed := min(self.limits.frame_bytes, MAX_FRAME_BYTES)):
+            self.crossed = "frame_bytes"
             raise self._fail(
                 LimitExceeded(
                     f"a value of {length} bytes is more than frame_bytes = {allowed}",

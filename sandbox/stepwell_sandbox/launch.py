@@ -61,7 +61,7 @@ def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: 
     Raises:
         FileNotFoundError: the level needs bubblewrap and there is none.
     """
-    code = _CODE_INSIDE if level.bubblewrap else str(folder.code)
+    code = code_path(level, folder)
     plan = Plan(
         own_namespaces=level.own_namespaces,
         landlock=level.landlock,
@@ -79,6 +79,11 @@ def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: 
         raise FileNotFoundError("bubblewrap (bwrap) is not installed")
     command = (bwrap, *_bwrap_options(level, interpreter, folder), "--", *python)
     return Launch(Program(command, {}, user), plan)
+
+
+def code_path(level: Level, folder: Folder) -> str:
+    """Return where guests of this level find our code."""
+    return _CODE_INSIDE if level.bubblewrap else str(folder.code)
 
 
 def drops_root(interpreter: Interpreter, folder: Folder) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,10 +12,11 @@ from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
 from stepwell.ports.frames import Done, Start
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox import plain
-from stepwell_sandbox.launch import LEVELS, Level, drops_root
+from stepwell_sandbox.launch import LEVELS, Level, code_path, drops_root
 from stepwell_sandbox.link import PROBE, Link, Machine
 from stepwell_sandbox.plain import PlainStart
 from stepwell_sandbox.report import Report, describe
+from stepwell_sandbox.scratch import Folder
 
 NAMES = (*LEVELS, plain.NAME)
 """Strongest first. C and `none` are used only when they are named."""
@@ -101,7 +101,7 @@ async def start_proven(level: Level, machine: Machine) -> Link:
     link = await Link.start(level, machine)
     try:
         async with asyncio.timeout(PROBE_S):
-            found = await prove(link, machine.folder.path)
+            found = await prove(link, machine.folder)
     except (StepwellError, TimeoutError) as error:
         await link.close()
         raise SandboxUnavailable(f"the self-test of level {level.name} did not run: {error}") from error
@@ -114,13 +114,13 @@ async def start_proven(level: Level, machine: Machine) -> Link:
     return link
 
 
-async def prove(link: Link, folder: Path) -> list[str]:
+async def prove(link: Link, folder: Folder) -> list[str]:
     """Return what a confined child of this zygote could do and must not."""
     process = await link.spawn(Limits(), lambda: None, PROBE)
     try:
         inputs: dict[str, Any] = {
-            "outside": str(folder / "lock"),  # readable by the host alone
-            "beside": str(folder / "probe"),
+            "outside": [str(folder.path / "lock"), f"{code_path(link.level, folder)}/stepwell_sandbox/zygote.py"],
+            "beside": str(folder.path / "probe"),
             "host_pid": os.getpid(),
         }
         told = msgspec.Raw(msgspec.json.encode(inputs))

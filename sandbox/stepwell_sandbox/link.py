@@ -13,8 +13,7 @@ from typing import Any
 from stepwell.errors import SandboxUnavailable
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.channel import Channel
-from stepwell_sandbox.confine.limits import ProcessLimits
-from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.interpreter import PRELOADED, Interpreter
 from stepwell_sandbox.launch import Level, prepare
 from stepwell_sandbox.process import ConfinedProcess, Reaped
@@ -123,6 +122,7 @@ class Link:
         self._children: dict[int, ZygoteChild] = {}
         self._numbers = itertools.count(1)
         self._posting = asyncio.Lock()
+        self._writing = asyncio.Event()
 
     @classmethod
     async def start(cls, level: Level, machine: Machine) -> "Link":
@@ -180,17 +180,16 @@ class Link:
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
         with theirs:
-            ours.setblocking(False)
-            await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+            await channel.open(ours)
             process = ConfinedProcess(self.level.name, limits, channel, child, on_violation)
             self._children[number] = child
-            request = {
-                "id": number,
-                "entry": entry,
-                "limits": asdict(kernel_limits(limits)),
-                "other_tasks": TASK_DRIFT + (0 if self.level.bubblewrap else await count_tasks()),
-            }
             try:
+                request = {
+                    "id": number,
+                    "entry": entry,
+                    "limits": asdict(kernel_limits(limits)),
+                    "other_tasks": TASK_DRIFT + (0 if self.level.bubblewrap else await count_tasks()),
+                }
                 await self._post(request, theirs.fileno())
             except BaseException:
                 channel.abort()
@@ -205,7 +204,7 @@ class Link:
             await process.close()
             raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
         except BaseException:
-            process.kill()
+            await process.close()
             raise
         return process
 
@@ -238,13 +237,15 @@ class Link:
                     return
 
     async def _writable(self) -> None:
+        """Wait until the zygote has read some requests, or is lost."""
         loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_writer(self._control, ready.set)
+        self._writing.clear()
+        loop.add_writer(self._control, self._writing.set)
         try:
-            await ready.wait()
+            await self._writing.wait()
         finally:
-            loop.remove_writer(self._control)
+            if not self.lost.is_set():
+                loop.remove_writer(self._control)
 
     def _on_readable(self) -> None:
         try:
@@ -285,8 +286,11 @@ class Link:
         if self.lost.is_set():
             return
         self.lost.set()
-        asyncio.get_running_loop().remove_reader(self._control)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._control)
+        loop.remove_writer(self._control)
         self._control.close()
+        self._writing.set()
         for child in self._children.values():
             child.orphan()
         self._children.clear()

@@ -1,6 +1,7 @@
 """The way in: open a sandbox, or ask what this machine can isolate."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import climb
 from stepwell_sandbox.link import Machine
-from stepwell_sandbox.report import Report
+from stepwell_sandbox.report import Report, describe
 from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_sandbox.scratch import Folder
 
@@ -36,9 +37,11 @@ async def probe(minimum: str = "B", scratch_root: Path | None = None) -> Report:
     Raises:
         ConfigError: there is no level of that name.
     """
+    if sys.platform == "win32":
+        return describe(minimum, "", 0, (("A", "this system cannot isolate workflows"),), ())
     folder = await asyncio.to_thread(Folder, scratch_root)
     try:
-        report, link = await climb(minimum, Machine(find_interpreter(), folder))
+        report, link = await climb(minimum, Machine(await asyncio.to_thread(find_interpreter), folder))
         if link:
             await link.close()
     finally:

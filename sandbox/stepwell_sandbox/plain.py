@@ -12,7 +12,7 @@ from stepwell.errors import SandboxUnavailable
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.interpreter import ENVIRONMENT, OPTIONS
-from stepwell_sandbox.link import READY_S, TASK_DRIFT, Machine, count_tasks, kernel_limits
+from stepwell_sandbox.link import READY_S, Machine, kernel_limits
 from stepwell_sandbox.process import ConfinedProcess, Reaped
 from stepwell_sandbox.scratch import remove_tree
 from stepwell_sandbox.starter import Ended, Program, Starter
@@ -20,7 +20,7 @@ from stepwell_sandbox.starter import Ended, Program, Starter
 NAME = "none"
 _IMPORT_GUEST = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.plain_guest import main; "
-    "main(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))"
+    "main(sys.argv[2], int(sys.argv[3]), sys.argv[4])"
 )
 
 
@@ -76,9 +76,8 @@ class PlainStart:
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
         with theirs:
-            ours.setblocking(False)
-            await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
-            starter = Starter(await self._program(limits, theirs.fileno(), scratch), theirs.fileno())
+            await channel.open(ours)
+            starter = Starter(self._program(limits, theirs.fileno(), scratch), theirs.fileno())
             body = PlainProcess(starter, scratch)
             self._bodies[number] = body
             body.ended.add_done_callback(lambda _: self._bodies.pop(number, None))
@@ -95,7 +94,7 @@ class PlainStart:
             await process.close()
             raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
         except BaseException:
-            process.kill()
+            await process.close()
             raise
         return process
 
@@ -107,9 +106,8 @@ class PlainStart:
         if bodies:
             await asyncio.wait([body.ended for body in bodies], timeout=READY_S)
 
-    async def _program(self, limits: Limits, fd: int, scratch: Path) -> Program:
+    def _program(self, limits: Limits, fd: int, scratch: Path) -> Program:
         entry, folder = self._machine.guest_entry, self._machine.folder
         told = (str(folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))))
-        others = str(TASK_DRIFT + await count_tasks())
-        command = (self._machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told, others)
+        command = (self._machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told)
         return Program(command, ENVIRONMENT, folder=str(scratch))

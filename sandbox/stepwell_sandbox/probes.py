@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from stepwell_sandbox.confine import libc
@@ -31,16 +32,15 @@ def main() -> None:
     os._exit(0)
 
 
-def successes(outside: str, beside: str, host_pid: int) -> list[str]:
+def successes(outside: list[str], beside: str, host_pid: int) -> list[str]:
     """Return the names of the forbidden things that worked.
 
     Args:
-        outside: A file of the host that nobody but the host may read.
-        beside: A path next to it that does not exist.
+        outside: Files that must not be readable, some of them only because of Landlock.
+        beside: A path of the host that does not exist.
         host_pid: A process of the host.
     """
     attempts: dict[str, Callable[[], object]] = {
-        "read a file of the host": lambda: open(outside).read(),  # noqa: SIM115 - must fail
         "create a file of the host": lambda: open(beside, "w"),  # noqa: SIM115 - must fail
         "write to the standard library": lambda: open(os.__file__ + ".probe", "w"),  # noqa: SIM115 - must fail
         "read another process's environment": lambda: open(f"/proc/{host_pid}/environ", "rb").read(),  # noqa: SIM115 - must fail
@@ -50,6 +50,7 @@ def successes(outside: str, beside: str, host_pid: int) -> list[str]:
         "signal a process": lambda: os.kill(host_pid, 0),
         "signal the parent": lambda: os.kill(os.getppid(), 0),
     }
+    attempts |= {f"read {path}": partial(_read_file, path) for path in outside}
     found = [name for name, attempt in attempts.items() if _worked(attempt)]
     found += [f"call {name}" for name in FORBIDDEN_CALLS if not _refused(NUMBERS[libc.MACHINE][name])]
     if _libc.prctl(libc.PR_GET_DUMPABLE, 0, 0, 0, 0) != 0:
@@ -67,6 +68,11 @@ def _worked(attempt: Callable[[], object]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _read_file(path: str) -> None:
+    with open(path) as file:
+        file.read()
 
 
 def _fork() -> None:

@@ -88,7 +88,7 @@ class ConfinedProcess:
         self._started = False
         self._finished = False
         self._pending: set[int] = set()
-        self._output_left = limits.output_bytes
+        self._output_left = self._notes_left = limits.output_bytes
         self._closing = asyncio.Lock()
         self._exit: Exit | None = None
 
@@ -124,7 +124,7 @@ class ConfinedProcess:
     def adopt(self, limits: Limits) -> None:
         """Take the limits of the run it is given to; those that the kernel keeps are the same."""
         self._limits = self._channel.limits = limits
-        self._output_left = limits.output_bytes
+        self._output_left = self._notes_left = limits.output_bytes
 
     async def receive(self) -> list[GuestFrame]:
         """Return the frames that have arrived, waiting for at least one; empty when the process has ended.
@@ -202,10 +202,7 @@ class ConfinedProcess:
         self.kill()
         if isinstance(error, ProtocolViolation):
             self._on_violation()
-        elif self._limit is None:
-            self._limit = next(
-                (name for name in ("frame_bytes", "total_bytes", "pending_calls") if name in error.message), None
-            )
+        self._limit = self._limit or self._channel.crossed
 
     def _accept(self, raw: bytes) -> GuestFrame | None:
         """Return a frame to pass on; None for one that is dropped."""
@@ -214,8 +211,10 @@ class ConfinedProcess:
         frame = decode_frame(raw)
         if isinstance(frame, Ready) or not self._started:
             raise ProtocolViolation(f"the guest sent {type(frame).__name__.lower()} where none is due")
-        if isinstance(frame, Log | Note):
+        if isinstance(frame, Log):
             return self._within_output(frame)
+        if isinstance(frame, Note):
+            return self._within_notes(frame)
         if isinstance(frame, Call):
             self._add_pending(frame.id)
         elif isinstance(frame, Done | Failed | Terminated | Diverged):
@@ -229,20 +228,24 @@ class ConfinedProcess:
             )
         self._pending.add(call)
         if len(self._pending) > self._limits.pending_calls:
+            self._limit = "pending_calls"
             raise LimitExceeded(
                 f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
                 hint="Use ctx.batch(..., max_concurrency=...), or raise pending_calls in stepwell.toml.",
             )
 
-    def _within_output(self, frame: Log | Note) -> Log | Note | None:
+    def _within_output(self, frame: Log) -> Log | None:
+        """Return a line, cut with a notice where the budget ends, and None behind that."""
         if self._output_left <= 0:
             return None
-        text = frame.text if isinstance(frame, Log) else frame.name + frame.message
-        self._output_left -= len(text.encode()) + LINE_COST
-        if self._output_left > 0:
-            return frame
-        if isinstance(frame, Note):
-            return None
-        kept = cut_text(frame.text, max(0, len(text.encode()) + self._output_left))
-        frame.text = f"{kept}\n[output cut: more than output_bytes = {self._limits.output_bytes}]"
+        size = len(frame.text.encode())
+        self._output_left -= size + LINE_COST
+        if self._output_left <= 0:
+            kept = cut_text(frame.text, max(0, size + self._output_left))
+            frame.text = f"{kept}\n[output cut: more than output_bytes = {self._limits.output_bytes}]"
         return frame
+
+    def _within_notes(self, frame: Note) -> Note | None:
+        """Return a note while their budget lasts, which is as large as that of output."""
+        self._notes_left -= len(frame.name.encode()) + len(frame.message.encode()) + LINE_COST
+        return frame if self._notes_left > 0 else None

@@ -1,11 +1,13 @@
 """The sandbox of a server: a level, a zygote, and guests kept ready."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stepwell.errors import RunError, SandboxUnavailable
+from stepwell.errors import SandboxUnavailable, StepwellError
 from stepwell.ports.sandbox import Limits
+from stepwell_sandbox import mend
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import Found, choose, start_proven
 from stepwell_sandbox.link import GUEST_ENTRY, Link, Machine, kernel_limits
@@ -16,6 +18,8 @@ from stepwell_sandbox.scratch import Folder
 
 ZYGOTE_SPAWNS = 2000
 """Children of one zygote share their address space layout, so it is replaced now and then."""
+
+SPAWN_ATTEMPTS = 5
 
 
 class ConfinedSandbox:
@@ -42,6 +46,7 @@ class ConfinedSandbox:
         self._link: Link | PlainStart | None = None
         self._retired: list[Link | PlainStart] = []
         self._idle: list[ConfinedProcess] = []
+        self._discarded: list[ConfinedProcess] = []
         self._starting = asyncio.Lock()
         self._refill = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -49,6 +54,7 @@ class ConfinedSandbox:
 
     async def __aenter__(self) -> "ConfinedSandbox":
         self._refill.set()
+        # Not a task group: one around the caller's block would wrap the caller's exceptions.
         self._keeper = asyncio.create_task(self._keep(), name="stepwell-sandbox-pool")
         return self
 
@@ -88,6 +94,7 @@ class ConfinedSandbox:
         while self._idle:
             process = self._idle.pop()
             if not process.alive:
+                self._discard(process)
                 continue
             if kernel_limits(limits) != kernel_limits(self._limits):
                 self._idle.append(process)
@@ -100,14 +107,19 @@ class ConfinedSandbox:
         return process
 
     async def _spawn(self, limits: Limits) -> ConfinedProcess:
-        link = await self._ready_link()
-        try:
-            return await link.spawn(limits, self._retirement(link))
-        except SandboxUnavailable:
-            if not link.lost.is_set():
-                raise
-        link = await self._ready_link()
-        return await link.spawn(limits, self._retirement(link))
+        """Return a new process of the zygote that is current when it is ready."""
+        for _ in range(SPAWN_ATTEMPTS):
+            link = await self._ready_link()
+            try:
+                process = await link.spawn(limits, self._retirement(link))
+            except SandboxUnavailable:
+                if not link.lost.is_set():
+                    raise
+                continue
+            if link is self._link:
+                return process
+            self._discard(process)
+        raise SandboxUnavailable("zygotes die as fast as they are started", hint="Run `stepwell doctor`.")
 
     async def _ready_link(self) -> Link | PlainStart:
         """Return the zygote, starting one if there is none that lives."""
@@ -122,8 +134,16 @@ class ConfinedSandbox:
             return self._link
 
     async def _start(self) -> Link | PlainStart:
+        if sys.platform == "win32":
+            raise SandboxUnavailable("this system cannot isolate workflows", hint=mend.leave_system())
         if self._machine is None:
-            folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)
+            try:
+                folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)
+            except OSError as error:
+                raise SandboxUnavailable(
+                    f"the sandbox has no folder: {error}",
+                    hint="Set scratch_root to a folder this user can write to.",
+                ) from error
             self._machine = Machine(await asyncio.to_thread(find_interpreter), folder, self._guest_entry)
         if self._found is None:
             self._found, link = await choose(self._minimum, self._machine)
@@ -141,9 +161,14 @@ class ConfinedSandbox:
             return
         self._link = None
         self._retired.append(link)
-        for process in self._idle:
-            process.kill()
-        self._idle.clear()
+        self._refill.set()
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    def _discard(self, process: ConfinedProcess) -> None:
+        """Kill a process that no run gets; the keeper removes what it leaves."""
+        process.kill()
+        self._discarded.append(process)
         self._refill.set()
 
     async def _close_retired(self) -> None:
@@ -158,9 +183,10 @@ class ConfinedSandbox:
             await self._refill.wait()
             self._refill.clear()
             try:
-                self._idle = [process for process in self._idle if process.alive]
+                while self._discarded:
+                    await self._discarded.pop().close()
                 while len(self._idle) < self._pool_size:
                     self._idle.append(await self._spawn(self._limits))
                 await self._ready_link()
-            except (SandboxUnavailable, RunError, OSError):
+            except (StepwellError, OSError):
                 continue

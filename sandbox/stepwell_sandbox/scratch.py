@@ -1,6 +1,5 @@
 """The folder of one sandbox on the host: the code its guests see, and their scratch directories."""
 
-import fcntl
 import os
 import shutil
 import stat
@@ -87,13 +86,20 @@ def sweep(parent: Path) -> None:
         if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
             continue
         lock = _lock(path / _LOCK, create=False)
-        if lock is not None:
+        if lock is None:
+            continue
+        try:
             remove_tree(path)
+        except OSError:  # one of its guests is still dying; the next start finds it again
+            continue
+        finally:
             os.close(lock)
 
 
 def _lock(path: Path, *, create: bool) -> int | None:
     """Return a descriptor that holds the lock, None if another process holds it or it is not there yet."""
+    import fcntl  # noqa: PLC0415 - does not exist on Windows, where this module can still be imported
+
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o600)
     except FileNotFoundError:

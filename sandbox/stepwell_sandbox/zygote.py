@@ -24,8 +24,7 @@ from typing import Any
 
 from stepwell_sandbox.confine import landlock, libc, namespaces
 from stepwell_sandbox.confine.confinement import PRIVATE_SCRATCH, Confinement
-from stepwell_sandbox.confine.limits import ProcessLimits
-from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.confine.quota import over_quota
 from stepwell_sandbox.wire import HEADER
 
@@ -86,7 +85,8 @@ def _preload(config: Config) -> None:
     for name in config.packages:
         package = importlib.import_module(name)
         for found in pkgutil.walk_packages(package.__path__, name + "."):
-            importlib.import_module(found.name)
+            if not found.name.endswith(".__main__"):
+                importlib.import_module(found.name)
 
 
 def _resolve(entry: str) -> Callable[[], object]:

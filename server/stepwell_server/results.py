@@ -80,10 +80,9 @@ def next_step(run: Run) -> str:
 def _next_for_waits(run: Run, get: str) -> str:
     for wait in run.waiting_for:
         if wait.kind == "approval":
-            call = f"approve_run(run_id={run.id!r}, decision='approve' | 'reject', key={wait.key!r}, digest={wait.digest!r})"
-            return (
-                f"Show the user what waits for approval and ask; then call {call}. Do not decide for them, do not poll."
-            )
+            which = f"key={wait.key!r}, digest={wait.digest!r}"
+            call = f"approve_run(run_id={run.id!r}, decision='approve' | 'reject', {which})"
+            return f"Show the user what waits for approval and ask; then call {call}. Do not decide for them or poll."
         if wait.kind == "input":
             call = f"approve_run(run_id={run.id!r}, decision='answer', value=..., key={wait.key!r})"
             return f"Ask the user: {wait.prompt[:200]!r}; then call {call}. Do not poll."

@@ -127,7 +127,7 @@ class Session:
         """Run code that is not stored and return the run as `run` does."""
         return await self.wait(await self.app.engine.start_code(code, arguments))
 
-    async def wait(self, run: _Target, timeout: float | None = None) -> Run:  # noqa: ASYNC109  a promise of the API
+    async def wait(self, run: _Target, timeout: float | None = None) -> Run:
         """Return the run when it has ended, or when it waits for a person, an event or a timer far away.
 
         With `timeout` at the latest after so many seconds, and timers within them are waited for.

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.sources import FETCH, RESEARCH
+from catalog.sources import FETCH, RESEARCH, TYPES
+from stepwell.catalog.analysis import analyse
 from stepwell.catalog.catalog import Catalog
 from stepwell.errors import InvalidArguments, InvalidName, InvalidSource, NameTaken, NotFound, RequestError
 from stepwell.ports import WorkflowSource
@@ -42,6 +43,11 @@ async def test_workflows_survive_in_the_store(tmp_path: Path) -> None:
         assert await catalog.get("fetch_json") == made.workflow
         assert await catalog.version(made.workflow.version.hash) == made.workflow.version
         assert [hit.workflow.name for hit in (await catalog.search("parse json")).items] == ["fetch_json"]
+
+
+async def test_what_was_read_of_types_comes_back_from_the_store_as_it_was(catalog: Catalog) -> None:
+    made = await catalog.create("all_types", TYPES)
+    assert await catalog.version(made.workflow.version.hash) == analyse(TYPES, name="all_types")
 
 
 async def test_create_executes_nothing(catalog: Catalog, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
 from support.outside import Outside
 from support.server import Server, make_home
 

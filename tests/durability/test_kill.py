@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 import pytest
+
 from support.outside import Outside
 from support.server import Server, call
 

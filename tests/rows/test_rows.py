@@ -12,7 +12,8 @@ def marked_rows() -> set[str]:
     for path in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.row":
-                found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+                values = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+                found |= {value for value in values if isinstance(value, str)}
     return found
 
 

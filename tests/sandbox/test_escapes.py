@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from confined import LEVEL_NAMES, Ran, confined, drive
 
+from confined import LEVEL_NAMES, Ran, confined, drive
 from stepwell.errors import RunError
 from stepwell.ports.frames import Call, Outcome
 from stepwell.ports.sandbox import Limits
@@ -60,7 +60,8 @@ class World:
         self.sockets: list[socket.socket] = []
         self.inputs: dict[str, Any] = {
             "canary_file": str(self.file), "canary_dir": str(root / "canary"), "home": str(root / "home"),
-            "parent_pid": os.getpid(), "victim_pid": self.victim.pid, "env_name": SECRET_NAME, "env_value": SECRET_VALUE,
+            "parent_pid": os.getpid(), "victim_pid": self.victim.pid, "env_name": SECRET_NAME,
+            "env_value": SECRET_VALUE,
             "shm_key": 0x5B0C0000 | os.getpid() & 0xFFFF, "runs_secret": "VICTIM-SECRET-77", "phase": 1,
         }  # fmt: skip
         self.listen()
@@ -84,7 +85,8 @@ class World:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind(("127.0.0.1", 0))
         name = f"stepwell-canary-{os.getpid()}-{id(self)}"
-        abstract, datagrams, path = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), socket.socket(socket.AF_UNIX)  # fmt: skip
+        abstract, path = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         abstract.bind(f"\0{name}")
         datagrams.bind(f"\0{name}-dgram")
         path.bind(str(self.root / "listener"))
@@ -123,7 +125,9 @@ class World:
         if os.listdir(self.root / "canary") != ["secret.txt"] or os.listdir(self.root / "home") != [".ssh"]:
             found.append("files dropped")
         for folder in ("/var/tmp", "/dev/shm", "/tmp", "/run", "/"):
-            found += [f"{folder}/{name}" for name in ("dropped_file", "persist_marker") if os.path.exists(f"{folder}/{name}")]
+            found += [
+                f"{folder}/{name}" for name in ("dropped_file", "persist_marker") if os.path.exists(f"{folder}/{name}")
+            ]
         if self.victim.poll() is not None or self._state_of_victim() == "T":
             found.append("another process was signalled")
         if resource.prlimit(self.victim.pid, resource.RLIMIT_NOFILE)[0] == 1:
@@ -169,7 +173,7 @@ async def attack(link: Link, world: World, source: str, name: str, **inputs: Any
         return Ran(exit=await process.close()), True
 
 
-def judge(entry: dict[str, Any], ran: Ran, *, late: bool, grown: int) -> list[str]:
+def judge(entry: dict[str, Any], ran: Ran, *, late: bool, grown: int) -> list[str]:  # noqa: C901, PLR0912 - a table
     """Return what is wrong with the way a run ended."""
     killed = late or (ran.exit is not None and ran.value is None and ran.error is None and ran.refusal is None)
     wrong: list[str] = []

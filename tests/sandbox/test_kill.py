@@ -10,36 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from confined import LEVEL_NAMES
 
+from confined import LEVEL_NAMES, confined, descendants, names_in, start_frame, with_our_code
+from stepwell.errors import SandboxUnavailable
+from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.scratch import Folder, sweep
 
-SERVER = """
-import asyncio, json, os, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from confined import confined, start_frame, Limits
-
-BUSY = "def run():\\n    try: open('left', 'w').write('x')\\n    except OSError: pass\\n    print('busy')\\n    while True: pass"
-
-def descendants(pid):
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-async def main():
-    async with confined(sys.argv[2], Path(sys.argv[3])) as link:
-        idle = await link.spawn(Limits(), lambda: None)
-        busy = await link.spawn(Limits(), lambda: None)
-        await busy.send(start_frame(BUSY))
-        await busy.receive()
-        print(json.dumps(descendants(os.getpid())), flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
+PROGRAM = Path(__file__).parent / "programs" / "killed_server.py"
 
 
 def wait_for_end(pidfds: list[int]) -> None:
@@ -57,9 +34,9 @@ def wait_for_end(pidfds: list[int]) -> None:
 
 @pytest.mark.parametrize("level", LEVEL_NAMES)
 def test_sigkill_of_the_server_leaves_no_process(level: str, tmp_path: Path) -> None:
-    tests = str(Path(__file__).parent.parent)
-    command = [sys.executable, "-c", SERVER, tests, level, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, str(PROGRAM), level, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=with_our_code()) as server:
         assert server.stdout is not None
         assert server.stderr is not None
         line = server.stdout.readline()
@@ -78,13 +55,32 @@ def test_sigkill_of_the_server_leaves_no_process(level: str, tmp_path: Path) -> 
     assert not left.exists()
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("level", LEVEL_NAMES)
+async def test_a_guest_dies_with_its_zygote(level: str, tmp_path: Path) -> None:
+    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+        guest = await link.spawn(Limits(), lambda: None)
+        *_, zygote, last = descendants(os.getpid())
+        pidfd = os.pidfd_open(last)
+        await guest.send(start_frame("def run():\n    while True: pass"))
+        os.kill(zygote, signal.SIGKILL)
+        assert await guest.receive() == []
+        ended = await guest.close()
+        wait_for_end([pidfd])
+        os.close(pidfd)
+        with pytest.raises(SandboxUnavailable, match="zygote died"):
+            await link.spawn(Limits(), lambda: None)
+    assert (ended.signal, ended.detail) == (9, "its zygote died")
+    assert names_in(tmp_path) == []
+
+
 def test_the_folder_of_a_living_server_is_left_alone(tmp_path: Path) -> None:
     first = Folder(tmp_path)
     second = Folder(tmp_path)
     assert first.path.exists()
     first.remove()
     second.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
 
 
 def test_sweeping_touches_nothing_of_others(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confined import RAW_ENTRY, RAW_GUEST, confined, drive, run, start_frame
 
+from confined import RAW_ENTRY, RAW_GUEST, confined, descendants, drive, run, start_frame, until
 from stepwell.errors import LimitExceeded, ProtocolViolation
 from stepwell.ports.frames import Call, Log, Mark, Outcome
 from stepwell.ports.sandbox import Limits
@@ -127,27 +127,13 @@ def run():
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame(source))
         first = await process.receive()
-        pid = _only_child_of_the_zygote(os.getpid())
-        while _state(pid) != "S":  # it waits in write
-            await asyncio.sleep(0.01)
+        guest = descendants(os.getpid())[-1]
+        await until(lambda: _state(guest) == "S")  # it waits in write
         marks = len(first)
         while frames := await process.receive():
             marks += sum(isinstance(frame, Mark) for frame in frames)
         await process.close()
     assert marks >= 40
-
-
-def _only_child_of_the_zygote(host: int) -> int:
-    (zygote,) = _children(host)
-    (guest,) = _children(zygote)
-    return guest
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
 
 
 def _state(pid: int) -> str:
@@ -160,19 +146,27 @@ async def test_sending_waits_for_a_guest_that_does_not_read(tmp_path: Path) -> N
         await process.send(start_frame("import time\ndef run(): time.sleep(60)"))
         sent = 0
         large = Outcome(1, 0.0, value=msgspec.Raw(b'"' + b"x" * MIB + b'"'))
+
+        async def flood() -> None:
+            nonlocal sent
+            while True:
+                await process.send(large)
+                sent += 1
+
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
-                while True:
-                    await process.send(large)
-                    sent += 1
-        waiting = asyncio.ensure_future(process.send(large))
-        await process.close()
-        await waiting  # a dead guest is ignored
+            await asyncio.wait_for(flood(), 0.5)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(process.send(large))
+            await process.close()  # a dead guest is ignored
     assert sent <= 4
 
 
 async def test_frames_after_the_result_are_dropped(tmp_path: Path) -> None:
-    source = 'def run():\n    send({"t": "done", "value": 1}); send({"t": "log", "level": "info", "text": "late", "at": 0.0})'
+    source = """
+def run():
+    send({"t": "done", "value": 1})
+    send({"t": "log", "level": "info", "text": "late", "at": 0.0})
+"""
     async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame(source))

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from confined import RAW_ENTRY, RAW_GUEST, drive
 
+from confined import RAW_ENTRY, RAW_GUEST, descendants, drive, names_in, until
 from stepwell.errors import ConfigError, SandboxUnavailable
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.open import open_sandbox
@@ -19,14 +19,6 @@ PID = "import os\ndef run(): return os.getpid()"
 
 def sandbox(root: Path, **options: object) -> ConfinedSandbox:
     return ConfinedSandbox(scratch_root=root, guest_entry=RAW_ENTRY, guest_code=(RAW_GUEST,), **options)  # pyright: ignore[reportArgumentType]
-
-
-def descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
 
 
 async def deaths(pidfds: list[int]) -> None:
@@ -89,7 +81,7 @@ async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
             assert pidfds
         assert (await running.close()).signal == 9
         await deaths(pidfds)
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
     assert open_fds() <= before
     with pytest.raises(SandboxUnavailable, match="closed"):
         await opened.open(Limits())
@@ -133,5 +125,4 @@ async def test_a_cancelled_open_leaves_no_process(tmp_path: Path) -> None:
             opening.cancel()
             await asyncio.wait([opening])
         await (await opened.open(Limits())).close()
-        while len(descendants(os.getpid())) > idle:
-            await asyncio.sleep(0.01)  # a process has no event for the death of a grandchild
+        await until(lambda: len(descendants(os.getpid())) == idle)

@@ -69,7 +69,7 @@ class Outside:
             self._changed.notify_all()
             if "/gate/" in path:
                 self._changed.wait_for(lambda: name in self._opened, WAIT_S)
-        return {"read": name}
+            return {"read": name, "count": self.reads[name]}
 
     def open_gate(self, *names: str) -> None:
         with self._changed:

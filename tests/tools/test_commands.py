@@ -1,5 +1,6 @@
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -227,7 +228,8 @@ class Watched:
 
     async def all_gone(self) -> None:
         # One more writer comes and goes: the command may have been stopped before it opened the FIFO.
-        os.close(os.open(self.path, os.O_WRONLY))
+        with suppress(OSError):  # no reader any more: the end was seen already
+            os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
         async with asyncio.timeout(20):
             await self.reader.read()
 

@@ -125,8 +125,8 @@ def _missing(name: str, line: int) -> Warn:
     if name in _FRAMEWORKS:
         return Warn(
             code="missing_package",
-            message=f"`{name}` is not in the sandbox: import workflow, WorkflowContext, Workflow or function from `stepwell`; "
-            "agents are `agents.<name>(prompt)`.",
+            message=f"`{name}` is not in the sandbox: import workflow, WorkflowContext, Workflow or function from "
+            "`stepwell`; agents are `agents.<name>(prompt)`.",
             line=line,
         )
     return Warn(

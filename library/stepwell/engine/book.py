@@ -1,5 +1,6 @@
 """The journal of one live run, as its holder writes it."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from stepwell.ports.frames import Call, Failure, Recorded, Step
 from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 
+ATTEMPT = re.compile(r"@\d+/")
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
 
@@ -24,6 +26,9 @@ class Book:
     def __init__(self, recorder: Recorder, lease: Lease, entries: Iterable[Entry]) -> None:
         self.entries = {entry.key: entry for entry in entries}
         self._progressed = False
+        self._effects = {
+            name: entry for entry in self.entries.values() if (name := _effect_name(entry.key, entry.label)) is not None
+        }
         self._recorder = recorder
         self._lease = lease
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
@@ -56,6 +61,12 @@ class Book:
         """Note the outcome of a call."""
         status = "ok" if answer.failure is None else "error"
         self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
+
+    def earlier_effect(self, key: str, label: str) -> Entry | None:
+        """Return the same call of an earlier attempt of its step, if it succeeded."""
+        name = _effect_name(key, label)
+        entry = None if name is None else self._effects.get(name)
+        return entry if entry is not None and entry.status == "ok" else None
 
     def doubt(self, entry: Entry) -> None:
         """Note that nobody knows whether the call had its effect."""
@@ -126,12 +137,24 @@ class Book:
             self._progressed = True
             self.write(lambda c: runs.clear_crashes(c, self._lease.run_id))
         self.entries[entry.key] = entry
+        name = _effect_name(entry.key, entry.label)
+        if name is not None:
+            self._effects[name] = entry
         run_id = self._lease.run_id
 
         def write(connection: sqlite3.Connection) -> None:
             journal.put_entry(connection, run_id, entry)
 
         self.write(write)
+
+
+def without_attempts(key: str) -> str:
+    """Return a key that is the same in every attempt of the steps around the call."""
+    return ATTEMPT.sub("@/", key)
+
+
+def _effect_name(key: str, label: str) -> str | None:
+    return f"{without_attempts(key)} {label}" if "@" in key and label.startswith("tool:") else None
 
 
 def _recorded(entry: Entry) -> Recorded:

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from stepwell.engine import waiting
+from stepwell.engine.book import without_attempts
 from stepwell.engine.border import plain
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
@@ -87,12 +88,19 @@ class Calls:
     async def _call_tool(
         self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
     ) -> Answer:
+        label = f"{call.kind}:{call.name}:{digest}"
+        if entry is None and not spec.read_only and (done := self._book.earlier_effect(call.key, label)) is not None:
+            # An earlier attempt of the step had this effect already: the new one gets its result.
+            answer = Answer(done.value)
+            self._book.settle(self._book.draft(call, digest), answer)
+            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": done.key})
+            return answer
         doubtful = entry is not None and not spec.repeatable
         if entry is None:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
             )
-        context = CallContext(self._run.id, self._run.workflow, f"{self._run.id}:{call.key}:{digest}")
+        context = CallContext(self._run.id, self._run.workflow, f"{self._run.id}:{without_attempts(call.key)}:{digest}")
         while True:
             if doubtful:
                 decided = await self._in_doubt(call, entry, spec, arguments)

@@ -200,25 +200,28 @@ def _reopen(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
         )
     if not runs.reopen_run(connection, row.id):
         raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
-    seqs, first = _what_failed(journal.list_entries(connection, row.id), row.error)
-    journal.drop_entries(connection, row.id, seqs, first)
-    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": len(seqs)})
+    failed = _what_failed(journal.list_entries(connection, row.id), row.error)
+    deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
+    if deliveries:
+        journal.drop_deliveries(connection, row.id, min(deliveries))
+    journal.drop_entries(connection, row.id, [entry.seq for entry in failed if entry.kind != "step"])
+    for entry in failed:
+        if entry.kind == "step":
+            journal.set_aside(connection, row.id, entry)
+    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": [e.name for e in failed]})
 
 
-def _what_failed(entries: list[journal.Entry], error: str | None) -> tuple[list[int], int | None]:
-    """Return the entries whose failure ended the run, which shall be tried anew, and their place in the order.
+def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journal.Entry]:
+    """Return the entries whose failure ended the run, which shall be tried anew.
 
-    Failures that the workflow handled stay: they are part of the path that it took.
+    Failures that the workflow handled stay: they are part of the path that it took. So do those inside of attempts,
+    which a new attempt does not look at.
     """
     if error is None:
-        return [], None
+        return []
     ended = json.loads(error)
     texts = {f"{ended['type']}: {ended['message']}", *ended.get("cause", ())}
-    failed = [e for e in entries if e.status == "error" and e.error and _text(e.error) in texts]
-    keys = tuple(f"{entry.key}@" for entry in failed)
-    again = [e for e in entries if e in failed or (e.status in ("error", "retry") and e.key.startswith(keys or "\0"))]
-    deliveries = [entry.delivery for entry in again if entry.delivery is not None]
-    return [entry.seq for entry in again], min(deliveries, default=None)
+    return [e for e in entries if e.status == "error" and e.error and "@" not in e.key and _text(e.error) in texts]
 
 
 def _text(error: str) -> str:

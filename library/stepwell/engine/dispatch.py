@@ -129,22 +129,25 @@ class Dispatcher:
             await self._kicked.wait()
 
     async def _take_up(self) -> None:
-        while (room := self.free) > 0:
-            now = time.time()
-            if not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
-                return
-            worker = self._services.worker
-
-            def claim(connection: sqlite3.Connection, room: int = room, now: float = now) -> list[RunRow]:
-                ids = runs.list_claimable(connection, now, room)
-                claimed = [runs.claim_run(connection, run_id, worker, now) for run_id in ids]
-                return [row for row in claimed if row is not None]
-
-            rows = await self._services.database.write(claim)
+        while self.free > 0:
+            rows = await self._claim_some(self.free, time.time())
             if not rows:
                 return
             for row in rows:
                 self._execute(row)
+
+    async def _claim_some(self, room: int, now: float) -> list[RunRow]:
+        # Looking costs no write lock; most of the time there is nothing.
+        if not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
+            return []
+        worker = self._services.worker
+
+        def claim(connection: sqlite3.Connection) -> list[RunRow]:
+            ids = runs.list_claimable(connection, now, room)
+            claimed = [runs.claim_run(connection, run_id, worker, now) for run_id in ids]
+            return [row for row in claimed if row is not None]
+
+        return await self._services.database.write(claim)
 
     async def _poll(self) -> None:
         while True:

@@ -79,8 +79,9 @@ class Engine:
         return await self._database.read(read)
 
     async def wait(self, run_id: str, seconds: float, on_event: OnEvent | None = None) -> Run:
-        """Return the run when it has ended, when only a person, an event or a later timer can make it go on,
-        or after `seconds`; `on_event` gets every event from now on.
+        """Return the run when it has ended, or rests, or after `seconds`; `on_event` gets every event so far and new.
+
+        A run rests when only a person, an event or a timer later than the deadline can make it go on.
         """
         deadline = time.time() + seconds
         seen = 0

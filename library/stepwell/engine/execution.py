@@ -102,6 +102,7 @@ class Execution:
             self._note_start(guest, restored)
             await self._start(guest, version)
             with services.orders.watch(self.run.id) as orders:
+                self._waits.on_open = orders.set
                 return await self._serve(guest, orders)
         finally:
             self._exit = await guest.close()
@@ -205,21 +206,11 @@ class Execution:
                 self._note(frame)
             case frames.Idle():
                 self._idle = frame.calls == self._answered
+                if any(wait.kind == "child" for wait in self._waits.open.values()):
+                    self._services.orders.notify(self.run.id)  # it may rest already: look at its state
                 return self._pause()
-            case frames.Done():
-                return End(RunStatus.COMPLETED, bytes(frame.value))
-            case frames.Terminated():
-                return End(RunStatus.TERMINATED, reason=frame.reason)
-            case frames.Failed():
-                rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
-                status = RunStatus.REJECTED if rejected else RunStatus.FAILED
-                return End(
-                    status, error=error_info(frame.error, _failure_hint(frame.error)), reason=frame.error.message
-                )
-            case frames.Diverged():
-                raise _diverged(frame)
             case _:
-                raise ProtocolViolation("the guest sent a frame out of order")
+                return _last(frame)
         return None
 
     def _note(self, note: frames.Note) -> None:
@@ -235,6 +226,8 @@ class Execution:
             row, decided, children = await self._services.database.read(self._news)
             if row is None or row.epoch != self.lease.epoch:
                 raise Fenced(f"run {self.run.id} is held by another process now")
+            # A decision that was used may still be on its way to the store.
+            decided = [wait for wait in decided if wait.key in self._waits.open]
             for wait in decided:
                 self._waits.decide(wait.key, wait.decision or {})
             self._children = children
@@ -265,14 +258,16 @@ class Execution:
         wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)
         if wake_at is not None and wake_at - time.time() < GRACE_S:
             return None
-        if "child" in kinds and any(state in ("pending", "running") for state in self._children.values()):
+        if "child" in kinds and not self._children_rest(sum(wait.kind == "child" for wait in waiting.values())):
             self._services.runs.yield_slot(self.run.id)
-            return None
-        if "child" in kinds and len(self._children) < sum(wait.kind == "child" for wait in waiting.values()):
             return None
         if "in_doubt" in kinds:
             return End(RunStatus.IN_DOUBT, wake_at=wake_at)
         return End(RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING, wake_at=wake_at)
+
+    def _children_rest(self, expected: int) -> bool:
+        states = self._children.values()
+        return len(states) == expected and not any(state in ("pending", "running") for state in states)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -319,6 +314,22 @@ class Execution:
             return
         for child in await self._services.database.read(lambda c: runs.list_children(c, self.run.id)):
             await self._services.runs.cancel(child, f"its parent {self.run.id} ended as {end.status}")
+
+
+def _last(frame: frames.GuestFrame) -> End:
+    match frame:
+        case frames.Done():
+            return End(RunStatus.COMPLETED, bytes(frame.value))
+        case frames.Terminated():
+            return End(RunStatus.TERMINATED, reason=frame.reason)
+        case frames.Failed():
+            rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
+            status = RunStatus.REJECTED if rejected else RunStatus.FAILED
+            return End(status, error=error_info(frame.error, _failure_hint(frame.error)), reason=frame.error.message)
+        case frames.Diverged():
+            raise _diverged(frame)
+        case _:
+            raise ProtocolViolation("the guest sent a frame out of order")
 
 
 def _limits(limits: Limits, version: Version) -> Limits:

@@ -57,7 +57,7 @@ class Starter:
             NotFound: no workflow of that name.
             InvalidArguments: they do not fit, or the chain of invocations is too long.
         """
-        child_id = f"{parent.id}.{codec.digest([key])[:10]}"
+        child_id = f"{parent.root_id}.{codec.digest([parent.id, key])[:10]}"
         if await self._database.read(lambda c: runs.find_run(c, child_id)) is not None:
             return child_id
         chain = (*parent.chain, parent.workflow)

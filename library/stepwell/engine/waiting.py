@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class Waiting:
     rows: dict[str, WaitRow]
     """Waits that were there when the run was taken up."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
+    on_open: Callable[[], None] = lambda: None
+    """Called when a wait has become open: the guest may have said before that it is idle."""
     _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
 
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
@@ -38,6 +41,7 @@ class Waiting:
             self._store(wait)
         self.open[wait.key] = wait
         self._decisions[wait.key] = decided
+        self.on_open()
         try:
             async with asyncio.timeout(None if wait.until is None else max(0.0, wait.until - time.time())):
                 return await decided

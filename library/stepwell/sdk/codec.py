@@ -88,6 +88,7 @@ def _mapping(value: Mapping[Any, Any], where: str, depth: int) -> Any:
 
 
 def _other(value: Any, where: str, depth: int) -> Any:
+    cls: Any = type(value)
     if isinstance(value, enum.Enum):
         return {TAG: "enum", "c": class_name(type(value)), "v": value.name}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -96,14 +97,15 @@ def _other(value: Any, where: str, depth: int) -> Any:
             for field in dataclasses.fields(value)
         }
         return {TAG: "data", "c": class_name(type(value)), "v": fields}
-    if hasattr(value, "model_dump") and hasattr(type(value), "model_validate"):
-        return {TAG: "model", "c": class_name(type(value)), "v": _encode(value.model_dump(), where, depth + 1)}
+    if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
+        return {TAG: "model", "c": class_name(cls), "v": _encode(cls.model_dump(value), where, depth + 1)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return {TAG: "named", "c": class_name(type(value)), "v": [_encode(i, where, depth + 1) for i in value]}
     return _plain_subclass(value, where, depth)
 
 
 def _plain_subclass(value: Any, where: str, depth: int) -> Any:
+    plain: Any
     for plain in (bool, int, float, str, bytes, list, tuple):
         if isinstance(value, plain):
             return _encode(plain(value), where, depth)
@@ -176,7 +178,7 @@ def decode(encoded: Any, find_class: Callable[[str], type | None]) -> Any:
     if tag in ("tuple", "set", "frozenset"):
         return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](value)
     if tag == "dict":
-        return {key: item for key, item in value}
+        return dict(value)
     return _build(tag, find_class(encoded["c"]), value)
 
 

@@ -83,7 +83,8 @@ class WorkflowContext:
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Any:
         """Wait; longer waits need no process and survive restarts."""
-        if not isinstance(seconds, (int, float)) or not 0 <= seconds < 3.2e9:
+        given: Any = seconds
+        if not isinstance(given, (int, float)) or not 0 <= seconds < 3.2e9:
             raise ValueError(f"ctx.sleep takes seconds from 0 to a hundred years, not {seconds!r}")
         return self._ask("timer", name, {"seconds": float(seconds)})
 

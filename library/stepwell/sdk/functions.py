@@ -57,11 +57,13 @@ def cron(expression: str) -> Trigger:
 @overload
 def workflow(fn: F, /) -> F: ...
 @overload
-def workflow(*, name: str | None = None, triggers: list[Trigger] | None = None, **extra: Any) -> Callable[[F], F]: ...
-def workflow(fn: F | None = None, /, **declared: Any) -> Any:
+def workflow(
+    *, name: str | None = None, triggers: list[Trigger] | None = None, **extra: Any
+) -> Callable[[Any], Any]: ...
+def workflow(fn: Any = None, /, **declared: Any) -> Any:
     """Mark the function that is the workflow's entry. A name given here is a title only."""
 
-    def mark(target: F) -> F:
+    def mark(target: Any) -> Any:
         target.__dict__["__stepwell_workflow__"] = declared
         return target
 
@@ -71,12 +73,12 @@ def workflow(fn: F | None = None, /, **declared: Any) -> Any:
 @overload
 def function(fn: F, /) -> F: ...
 @overload
-def function(*, name: str | None = None, **options: Any) -> Callable[[F], F]: ...
-def function(fn: F | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+def function(*, name: str | None = None, **options: Any) -> Callable[[Any], Any]: ...
+def function(fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Give a function its step options. `retries` means extra attempts."""
     checked = read_options(options)
 
-    def mark(target: F) -> F:
+    def mark(target: Any) -> Any:
         target.__dict__["__stepwell_options__"] = checked
         target.__dict__["__stepwell_name__"] = name
         return target
@@ -94,6 +96,7 @@ class Workflow:
         self.declared = declared
 
     def __call__(self, fn: F) -> F:
+        """Mark the function, as `@workflow` does."""
         return workflow(**self.declared)(fn)
 
 

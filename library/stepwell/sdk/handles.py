@@ -130,7 +130,8 @@ agents = AgentsHandle()
 
 def caller_line(module_file: str) -> int:
     """Return the line of the workflow's source that is running, 0 if none is."""
-    frame = sys._getframe(1)
+    # The only way to a line without raising an exception.
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if frame.f_code.co_filename == module_file:
             return frame.f_lineno

@@ -63,8 +63,8 @@ class Runtime(Protocol):
         """
         ...
 
-    def find_attempts(self, key: str) -> int:
-        """Return how many failed attempts of the step are recorded."""
+    def find_attempts(self, key: str) -> tuple[int, int]:
+        """Return how many failed attempts of the step are recorded, and how many of them count against its limit."""
         ...
 
     def has_result(self, key: str, name: str, digest: str) -> bool:

@@ -99,14 +99,15 @@ class Step(Deferred):
             mark_step(error, self.name, 1)
             now = rt.now()
             return await rt.record(StepReport(self._key, self.name, 1, True, now, now, self._digest, error=error))
-        attempt = rt.find_attempts(self._key)
+        attempt, counting = rt.find_attempts(self._key)
         while True:
             attempt += 1
-            report = await self._attempt(attempt)
+            counting += 1
+            report = await self._attempt(attempt, last=counting >= self._options.max_attempts)
             if report.final:
                 return await rt.record(report)
             await rt.record(report)
-            delay = self._options.delay(attempt)
+            delay = self._options.delay(counting)
             if delay > 0:
                 key = f"{self._key}!retry{attempt}"
                 await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
@@ -116,7 +117,7 @@ class Step(Deferred):
             ask = {"prompt": f"Approve step {self.name!r}?", "context": shown}
             await runtime().call("approval", self.name, [], ask, f"{self._key}!approval", ordered=ordered)
 
-    async def _attempt(self, attempt: int) -> StepReport:
+    async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
         report = StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest)
         scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt)
@@ -128,7 +129,7 @@ class Step(Deferred):
         except Exception as error:  # noqa: BLE001  the author's code: recorded, then raised to the author
             mark_step(error, self.name, attempt)
             report.error = error
-            report.final = attempt >= self._options.max_attempts or not self._options.retries_on(error)
+            report.final = last or not self._options.retries_on(error)
         finally:
             report.finished = rt.now()
             scope.closed = True
@@ -152,15 +153,11 @@ class Step(Deferred):
         rt = runtime()
         if isinstance(work, HostFunction):
             return await _limited(work.start(*self._args, **self._kwargs), timeout)
+        value = work
         if callable(work):
             call = functools.partial(work, *self._inputs(work), **_copied(self._kwargs))
-            if _is_async(work):
-                return await rt.run_async(call(), timeout)
-            value = await rt.run_sync(call, timeout)
-            return await rt.run_async(value, timeout) if inspect.isawaitable(value) else value
-        if isinstance(work, Awaitable):
-            return await rt.run_async(work, timeout)  # pyright: ignore[reportUnknownArgumentType]
-        return work
+            value = call() if _is_async(work) else await rt.run_sync(call, timeout)
+        return await rt.run_async(value, timeout) if inspect.isawaitable(value) else value
 
     def _inputs(self, work: Callable[..., Any]) -> tuple[Any, ...]:
         args = _copied(self._args)
@@ -208,7 +205,7 @@ async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any
 def _is_async(work: Callable[..., Any]) -> bool:
     while isinstance(work, functools.partial):
         work = work.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(getattr(work, "__call__", None))
+    return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__)
 
 
 def _drop(work: Any) -> None:

@@ -82,13 +82,27 @@ def list_steps(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
     return [Entry(**dict(row)) for row in rows]
 
 
-def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int], from_delivery: int | None) -> None:
-    """Forget entries, and the deliveries from a place on, so that a resumed run does them anew."""
+def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int]) -> None:
+    """Forget calls, so that a resumed run makes them anew."""
     connection.executemany("DELETE FROM journal WHERE run_id = ? AND seq = ?", [(run_id, seq) for seq in seqs])
-    if from_delivery is not None:
-        connection.execute(
-            "UPDATE journal SET delivery = NULL WHERE run_id = ? AND delivery >= ?", (run_id, from_delivery)
-        )
+
+
+def set_aside(connection: sqlite3.Connection, run_id: str, entry: Entry) -> None:
+    """Turn a step's failed result into one of its attempts: a resumed run goes on with the next one."""
+    connection.execute(
+        "UPDATE journal SET key = ?, delivery = NULL WHERE run_id = ? AND seq = ?",
+        (f"{entry.key}@{entry.attempt}", run_id, entry.seq),
+    )
+    # Attempts with the status `retry` count against the step's limit; these have had theirs.
+    connection.execute(
+        "UPDATE journal SET status = 'error' WHERE run_id = ? AND status = 'retry' AND substr(key, 1, ?) = ?",
+        (run_id, len(entry.key) + 1, f"{entry.key}@"),
+    )
+
+
+def drop_deliveries(connection: sqlite3.Connection, run_id: str, first: int) -> None:
+    """Forget the order of deliveries from a place on: the run takes another path there."""
+    connection.execute("UPDATE journal SET delivery = NULL WHERE run_id = ? AND delivery >= ?", (run_id, first))
 
 
 def _store(connection: sqlite3.Connection, value: bytes | None) -> tuple[bytes | None, str | None]:

@@ -4,7 +4,7 @@ import os
 import signal
 
 from stepwell_sandbox.confine import capabilities, landlock, libc, limits, namespaces, seccomp
-from stepwell_sandbox.confine.plan import Plan
+from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.wire import GUEST_FD
 
 PRIVATE_SCRATCH = "/tmp"  # noqa: S108 - a mount of the run's own
@@ -30,7 +30,7 @@ class Confinement:
             exec_files=plan.own_namespaces,
         )
 
-    def apply(self, channel: int, scratch: str, process_limits: limits.ProcessLimits, other_tasks: int) -> None:
+    def apply(self, channel: int, scratch: str, process_limits: ProcessLimits, other_tasks: int) -> None:
         """Confine this process, which keeps `channel` as descriptor 3 and nothing else.
 
         The order is forced: no mount is possible after Landlock, and nothing at all after seccomp.
@@ -52,7 +52,7 @@ class Confinement:
         libc.prctl(libc.PR_SET_DUMPABLE, 0)  # a core pattern that is a pipe ignores RLIMIT_CORE
         seccomp.install(self._filter, os.getpid())
 
-    def _enter_scratch(self, scratch: str, process_limits: limits.ProcessLimits) -> None:
+    def _enter_scratch(self, scratch: str, process_limits: ProcessLimits) -> None:
         if self.plan.own_namespaces:
             namespaces.make_private_scratch(scratch, process_limits.scratch_bytes)
         elif scratch:

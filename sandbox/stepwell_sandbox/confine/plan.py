@@ -17,3 +17,15 @@ class Plan:
     readable: tuple[str, ...]
     scratch_root: str
     """Where scratch directories are made; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """The part of a run's limits that the kernel keeps, in the units of `stepwell.ports.sandbox.Limits`."""
+
+    memory_bytes: int
+    cpu_s: int
+    threads: int
+    open_files: int
+    file_bytes: int
+    scratch_bytes: int

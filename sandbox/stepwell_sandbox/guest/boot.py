@@ -28,7 +28,7 @@ def main(fd: int = GUEST_FD) -> None:
     runtime = GuestRuntime(channel, info, replay, start["created_at"])
     bind(runtime)
     enter_scope(Scope())
-    output.capture(channel)
+    output.capture(channel, runtime.repeats_output)
     waits.install(runtime)
     try:
         value = codec.encode(_run(runtime, start), "the workflow's result")

@@ -4,7 +4,8 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping, Sequence, Set as AbstractSet
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path, PurePath
@@ -76,6 +77,8 @@ def _instance(value: Any, cls: type) -> Any:
         return value
     if isinstance(value, str) and cls in _FROM_TEXT:
         return _FROM_TEXT[cls](value)
+    if cls is Decimal and isinstance(value, (int, float)):
+        return Decimal(str(value))
     if cls is timedelta and isinstance(value, (int, float)):
         return timedelta(seconds=value)
     if issubclass(cls, enum.Enum):
@@ -88,9 +91,10 @@ def _instance(value: Any, cls: type) -> Any:
 
 
 def _record(value: dict[str, Any], cls: Any) -> Any:
+    make: Any = cls
     if dataclasses.is_dataclass(cls):
         hints = typing.get_type_hints(cls)
-        return cls(**{name: convert(item, hints.get(name)) for name, item in value.items()})
+        return make(**{name: convert(item, hints.get(name)) for name, item in value.items()})
     if hasattr(cls, "model_validate"):
         return cls.model_validate(value)
     if typing.is_typeddict(cls):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STEP_THREADS = 32
+# Taken before `waits` makes the module's own one a timer of the run.
+_sleep = asyncio.sleep
 
 
 class Deliveries(Protocol):
@@ -23,13 +25,30 @@ class Deliveries(Protocol):
 
     channel: "Channel"
 
-    def deliver_next(self) -> bool: ...
-    def check_stuck(self) -> None: ...
-    def say_idle(self) -> None: ...
-    def dispatch(self, frames: list[dict[str, Any]]) -> None: ...
-    def thread_runs(self, runs: bool) -> None: ...
+    def deliver_next(self) -> bool:
+        """Give the body its next outcome."""
+        ...
+
+    def check_stuck(self) -> None:
+        """Raise if the next recorded outcome was never asked for."""
+        ...
+
+    def say_idle(self) -> None:
+        """Tell the host that only it can make the run go on."""
+        ...
+
+    def dispatch(self, frames: list[dict[str, Any]]) -> None:
+        """Take outcomes that have arrived."""
+        ...
+
+    def thread_runs(self, runs: bool) -> None:
+        """Count a thread that runs a step."""
+        ...
+
     @property
-    def outstanding(self) -> bool: ...
+    def outstanding(self) -> bool:
+        """Whether the host owes an outcome."""
+        ...
 
 
 class _Job:
@@ -68,7 +87,9 @@ class BodyLoop:
                 raise error from None
             raise
         finally:
-            pump.cancel()
+            if not pump.done():
+                pump.cancel()
+                loop.run_until_complete(asyncio.wait([pump]))
             self._loop = None
             loop.close()
 
@@ -89,7 +110,7 @@ class BodyLoop:
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
 
-    async def run_function(self, fn: Callable[[], T], timeout: float | None) -> T:  # noqa: ASYNC109  a step's option
+    async def run_function(self, fn: Callable[[], T], timeout: float | None) -> T:
         """Run a synchronous function: here if nothing else could go on meanwhile, else in a thread."""
         job = _Job(fn, timeout)
         self._jobs.append(job)
@@ -138,16 +159,18 @@ class BodyLoop:
     async def _pump(self) -> None:
         loop: Any = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(0)
-            while loop._ready:  # noqa: SLF001  empty but for this task: the body waits
-                await asyncio.sleep(0)
+            await _turn()
+            # Empty but for this task: the body waits.
+            while loop._ready:
+                await _turn()
             if self._runtime.deliver_next() or self._start_jobs(loop):
                 continue
             if not self._threads and not _has_timers(loop):
                 self._runtime.check_stuck()
                 self._runtime.say_idle()
-            self._waiting = loop.create_future()
-            await self._waiting
+            waiting: asyncio.Future[None] = loop.create_future()
+            self._waiting = waiting
+            await waiting
 
     def _start_jobs(self, loop: Any) -> bool:
         jobs, self._jobs = self._jobs, []
@@ -161,14 +184,14 @@ class BodyLoop:
 
     def _run_here(self, job: _Job) -> None:
         # The function must see no running loop, or its tool calls would not block.
-        running = asyncio._get_running_loop()  # noqa: SLF001  documented for event loop authors
-        asyncio._set_running_loop(None)  # noqa: SLF001
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         try:
             value, error = job.context.run(job.fn), None
         except Exception as raised:  # noqa: BLE001  the author's code: handed to the step
             value, error = None, raised
         finally:
-            asyncio._set_running_loop(running)  # noqa: SLF001
+            asyncio._set_running_loop(running)
         _settle(job.future, value, error)
 
     def _run_in_thread(self, job: _Job) -> None:
@@ -204,8 +227,12 @@ class BodyLoop:
         return asyncio.Task(coroutine, loop=loop, **options)
 
 
+async def _turn() -> None:
+    await _sleep(0)
+
+
 def _has_timers(loop: Any) -> bool:
-    return any(not handle._cancelled for handle in loop._scheduled)  # noqa: SLF001
+    return any(not handle._cancelled for handle in loop._scheduled)
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:

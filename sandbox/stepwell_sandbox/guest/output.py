@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from stepwell_sandbox.guest.channel import Channel
@@ -18,6 +19,7 @@ LEVELS = (
 )
 # Taken before the workflow can replace it: a log line has the real time.
 _clock = time.time
+_is_repeated: Callable[[], bool] = bool
 
 
 class _Stream(io.TextIOBase):
@@ -61,12 +63,16 @@ class _Handler(logging.Handler):
 
 
 def _send(channel: Channel, level: str, text: str) -> None:
+    if _is_repeated():
+        return
     text = text[:MAX_LINE].encode("utf-8", "backslashreplace").decode()
     channel.send({"t": "log", "level": level, "text": text, "at": _clock()})
 
 
-def capture(channel: Channel) -> None:
-    """Send everything that is written from now on to the host."""
+def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
+    """Send everything that is written from now on to the host, except while `is_repeated()`."""
+    global _is_repeated  # noqa: PLW0603  one process runs one workflow
+    _is_repeated = is_repeated
     stdout: Any = _Stream(channel, "stdout")
     stderr: Any = _Stream(channel, "stderr")
     sys.stdout, sys.stderr = stdout, stderr

@@ -23,7 +23,7 @@ HANDLES = ("tools", "workflows", "artifacts", "agents", "ctx")
 class _PlainAwait(ast.NodeTransformer):
     """`await E` lets a plain value pass, so that `await tools.x()` works though `tools.x()` blocks."""
 
-    def visit_Await(self, node: ast.Await) -> ast.Await:  # noqa: N802  named by ast
+    def visit_Await(self, node: ast.Await) -> ast.Await:
         self.generic_visit(node)
         call = ast.Call(ast.Name(AWAIT, ast.Load()), [node.value], [])
         return ast.copy_location(ast.Await(ast.copy_location(call, node.value)), node)

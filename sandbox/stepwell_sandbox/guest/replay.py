@@ -33,6 +33,7 @@ class Replay:
         self._records: dict[str, Record] = {}
         self._order: list[str] = []
         self._position = 0
+        self._unasked: set[str] = set()
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
         """Take a chunk of the journal."""
@@ -47,6 +48,7 @@ class Replay:
         """Order the deliveries; return the number of the last one."""
         marked = sorted((record for record in self._records.values() if record.mark), key=lambda r: r.mark)
         self._order = [record.key for record in marked]
+        self._unasked = {key for key in self._records if "@" not in key and "!" not in key}
         return marked[-1].mark if marked else 0
 
     def find(self, key: str, label: str, line: int) -> Record | None:
@@ -58,11 +60,17 @@ class Replay:
         record = self._records.get(key)
         if record is not None and record.label != label:
             raise NonDeterminismError(key, record.label, label, line)
+        self._unasked.discard(key)
         return record
 
     def get(self, key: str) -> Record | None:
         """Return what is recorded at `key`, whatever it is."""
         return self._records.get(key)
+
+    @property
+    def repeating(self) -> bool:
+        """Whether the body is still on the way to where an earlier attempt was: what it prints was printed then."""
+        return bool(self._unasked)
 
     @property
     def next_key(self) -> str | None:

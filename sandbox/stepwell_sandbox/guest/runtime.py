@@ -103,7 +103,7 @@ class GuestRuntime:
 
     def blocking(self) -> bool:
         """Whether the running code must wait by blocking."""
-        return asyncio._get_running_loop() is None  # noqa: SLF001  documented for event loop authors
+        return asyncio._get_running_loop() is None
 
     async def call(
         self,
@@ -137,12 +137,13 @@ class GuestRuntime:
         await self._outcome(pending, block=block)
         return pending.take()
 
-    def find_attempts(self, key: str) -> int:
-        """Return how many failed attempts of the step are recorded."""
-        attempt = 0
-        while (record := self.replay.get(f"{key}@{attempt + 1}")) is not None and record.status == "retry":
-            attempt += 1
-        return attempt
+    def find_attempts(self, key: str) -> tuple[int, int]:
+        """Return how many failed attempts of the step are recorded, and how many of them count."""
+        attempts = counting = 0
+        while (record := self.replay.get(f"{key}@{attempts + 1}")) is not None:
+            attempts += 1
+            counting += record.status == "retry"
+        return attempts, counting
 
     def has_result(self, key: str, name: str, digest: str) -> bool:
         """Whether the step's result is recorded."""
@@ -194,13 +195,13 @@ class GuestRuntime:
         await self._outcome(pending)
         return pending.take()
 
-    async def run_sync(self, fn: Callable[[], T], timeout: float | None) -> T:  # noqa: ASYNC109  the author's option
+    async def run_sync(self, fn: Callable[[], T], timeout: float | None) -> T:
         """Run a function that may block."""
         if not self.blocking():
             return await self.loop.run_function(fn, timeout)
         return fn() if timeout is None else self.loop.run_bounded(fn, timeout)
 
-    async def run_async(self, work: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109  the author's option
+    async def run_async(self, work: Awaitable[T], timeout: float | None) -> T:
         """Await something that needs an event loop."""
         if not self.blocking():
             async with asyncio.timeout(timeout):
@@ -213,6 +214,11 @@ class GuestRuntime:
                 return await work
 
         return self.loop.run(inner())
+
+    def repeats_output(self) -> bool:
+        """Whether what the running code prints was printed by an earlier attempt already."""
+        scope = current_scope()
+        return self.replay.repeating and (scope is None or scope.ordered)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Add to the timeline; nothing while replaying what is there already."""
@@ -373,13 +379,13 @@ class GuestRuntime:
                 pending.settle(frame["at"], frame.get("value"), frame.get("error"))
                 self._arrive(pending)
 
-    def thread_waits(self, waits: bool) -> None:  # noqa: FBT001  on and off of one thing
+    def thread_waits(self, waits: bool) -> None:
         """Count a thread as waiting for the host, or as busy again."""
         with self._lock:
             self._busy_threads += -1 if waits else 1
         self.loop.wake()
 
-    def thread_runs(self, runs: bool) -> None:  # noqa: FBT001  on and off of one thing
+    def thread_runs(self, runs: bool) -> None:
         """Count a thread that runs a step."""
         with self._lock:
             self._busy_threads += 1 if runs else -1

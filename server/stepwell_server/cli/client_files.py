@@ -46,7 +46,7 @@ def merge(client: Client, name: str, entry: JsonObject, text: str, path: Path) -
     change = _merge_toml if client.format == "toml" else _merge_json
     try:
         return change(client, name, entry, text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Conflict(
             f"{path} was left as it is: {error}",
             hint=f"Add this by hand under {client.key!r}, or choose another file with --path FILE:\n"

@@ -1,6 +1,7 @@
 """The home, opened for the length of one command."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,10 +17,20 @@ def in_app(invocation: Invocation, work: Callable[[App], Awaitable[T]], *, execu
 
     async def opened() -> T:
         async with open_app(invocation.home, execute=execute) as app:
+            _log_to_file(app)
             await _take_in_files(app)
             return await work(app)
 
     return asyncio.run(opened())
+
+
+def _log_to_file(app: App) -> None:
+    # On the terminal it would break into the picture of a run.
+    folder = app.home.path / "logs"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    handler = logging.FileHandler(folder / "cli.log", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 async def _take_in_files(app: App) -> None:

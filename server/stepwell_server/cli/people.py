@@ -136,9 +136,9 @@ def _decide(invocation: Invocation, decide: Decide, *, no_wait: bool) -> int:
     if not no_wait and not servers and run.status in LIVE:
         return execute(invocation, lambda app: app.engine.get(run.id))
     if run.status in LIVE and not servers:
-        note("Recorded. No server runs on this home; the next one goes on with the run.")
+        note("No server runs on this home; the next one goes on with the run.")
     elif run.status in LIVE:
-        note(f"Recorded. The server with process id {servers[0]} goes on with the run.")
+        note(f"The server with process id {servers[0]} goes on with the run.")
     invocation.put(run_data(run), summary(run))
     return Exit.OK
 

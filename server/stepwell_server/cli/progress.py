@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from stepwell.engine import Event
-from stepwell_server.cli.text import duration, one_line
+from stepwell_server.cli.text import duration, moment, one_line
 
 MAX_ERROR = 200  # characters shown of a failed attempt
 
@@ -56,7 +56,7 @@ class Progress:
             case "call":
                 self.calls.pop(str(data.get("key")), None)
             case "wait" if what == "opened":
-                self.waits[str(data.get("key"))] = str(data.get("prompt") or data.get("name") or data.get("kind"))
+                self.waits[str(data.get("key"))] = wait_text(event)
             case "wait":
                 self.waits.pop(str(data.get("key")), None)
             case "progress":
@@ -123,7 +123,7 @@ def event_line(event: Event) -> str:
             error = str(data.get("error", ""))[:MAX_ERROR]
             return one_line(f"step {data.get('step')} failed{_attempt(event)}: {error}{then}", 400)
         case "wait.opened":
-            return one_line(f"waits for {data.get('kind')}: {data.get('prompt') or data.get('name') or ''}", 300)
+            return one_line(f"waits: {wait_text(event)}", 300)
         case "progress":
             return progress_text(event)
         case _:
@@ -131,6 +131,15 @@ def event_line(event: Event) -> str:
             for name in ("call", "step", "workflow", "run_id", "status", "error", "decision"):
                 line = line.replace(f"{{{name}}}", str(data.get(name) or "")[:MAX_ERROR])
             return one_line(line.strip(": "), 300)
+
+
+def wait_text(event: Event) -> str:
+    """Return what a `wait.opened` event waits for."""
+    data = event.data
+    until = data.get("until")
+    if data.get("kind") == "timer" and isinstance(until, int | float):
+        return f"sleeps until {moment(until)}"
+    return one_line(str(data.get("prompt") or data.get("name") or data.get("kind")), 200)
 
 
 def progress_text(event: Event) -> str:

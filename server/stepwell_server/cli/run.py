@@ -64,4 +64,5 @@ def run(
 
 
 def _with_signature(error: InvalidArguments, version: Version) -> InvalidArguments:
-    return InvalidArguments(error.message, hint=f"{error.hint}\n{version.signature}".strip())
+    told = version.signature in error.hint
+    return InvalidArguments(error.message, hint=error.hint if told else f"{error.hint}\n{version.signature}".strip())

@@ -20,7 +20,7 @@ MAX_SHOWN = 10_000  # of them printed
 
 
 @click.command(cls=Command)
-@click.option("--status", type=click.Choice(list(RunStatus)), help="Only those that stand so.")
+@click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only those that stand so.")
 @click.option("--workflow", help="Only those of this workflow.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @click.option("--cursor", help="Where the page before ended.")

@@ -91,7 +91,7 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.pause()
+        self._stop(transient=False)
 
     def begin(self, run: Run) -> None:
         """Start drawing."""
@@ -105,8 +105,12 @@ class LiveView:
         self._resume()
 
     def pause(self) -> None:
-        """Stop drawing; the last picture stays."""
+        """Take the picture away; it is drawn anew below the question."""
+        self._stop(transient=True)
+
+    def _stop(self, *, transient: bool) -> None:
         if self._live is not None:
+            self._live.transient = transient
             self._live.stop()
             self._live = None
 

@@ -41,7 +41,7 @@ def create(
     dry_run: bool,
 ) -> None:
     """Store the workflow in FILE, or with `-` the one on stdin."""
-    wanted = name or _name_of(file)
+    wanted = _name_of(file) if name is None else name
     source = _read_source(file)
 
     async def store(app: App) -> Created:

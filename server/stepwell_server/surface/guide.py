@@ -4,6 +4,7 @@ from functools import cache
 from importlib import resources
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.server.mcpserver.resources import TextResource
 
 TOPICS = {
@@ -24,6 +25,7 @@ def read_guide(topic: str) -> str:
 
 def add_guides(server: MCPServer) -> None:
     """Offer every guide as `stepwell://guide/{topic}`."""
+    server.resource("stepwell://guide/{topic}", name="guide", title="Guides", mime_type="text/markdown")(_read)
     for topic, title in TOPICS.items():
         server.add_resource(
             TextResource(
@@ -35,3 +37,10 @@ def add_guides(server: MCPServer) -> None:
                 text=read_guide(topic),
             )
         )
+
+
+def _read(topic: str) -> str:
+    """Read a guide by its topic."""
+    if topic not in TOPICS:
+        raise ResourceNotFoundError(f"There is no guide of that name. Topics: {', '.join(TOPICS)}.")
+    return read_guide(topic)

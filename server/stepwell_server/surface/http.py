@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell.errors import ConfigError
 from stepwell_server.app import App
+from stepwell_server.surface.logs import configure_logs
 from stepwell_server.surface.server import StepwellServer, open_server
 
 TOKEN = "STEPWELL_HTTP_TOKEN"  # noqa: S105  the variable's name
@@ -38,12 +39,13 @@ async def serve_http(app: App, host: str, port: int) -> None:
     Raises:
         ConfigError: the address is not loopback and no token is set, or it cannot be bound.
     """
+    configure_logs()
     token = read_token(host)
+    bound = _bind(host, port)
     async with open_server(app) as server, anyio.create_task_group() as tasks:
         web = _Server(
             uvicorn.Config(make_asgi(server, host, token), log_config=None, timeout_graceful_shutdown=GRACE_S)
         )
-        bound = _bind(host, port)
         log.warning("listening on http://%s:%s/mcp", f"[{host}]" if ":" in host else host, bound.getsockname()[1])
         tasks.start_soon(_stop_on_signal, web)
         await web.serve([bound])
@@ -141,8 +143,9 @@ class _Server(uvicorn.Server):
 
 async def _stop_on_signal(web: uvicorn.Server) -> None:
     with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        async for _ in signals:
-            web.should_exit = True
+        async for number in signals:
+            # Also ends event streams: sse_starlette hooks into this method.
+            web.handle_exit(number, None)
             return
 
 

@@ -84,8 +84,22 @@ def call_form(tool: str, schema: JsonObject) -> str:
 
 
 def near(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """Return the known names most like `name`, best first."""
-    return difflib.get_close_matches(name[:100].lower(), list(known), n=limit, cutoff=0.5)
+    """Return the known names most like `name`, best first; the order of words counts little."""
+    by_form: dict[str, str] = {}
+    for candidate in known:
+        by_form.setdefault(candidate, candidate)
+        by_form.setdefault(_words(candidate), candidate)
+    wanted = name[:100].lower()
+    found = [
+        match
+        for form in (wanted, _words(wanted))
+        for match in difflib.get_close_matches(form, by_form, n=limit, cutoff=0.6)
+    ]
+    return list(dict.fromkeys(by_form[match] for match in found))[:limit]
+
+
+def _words(name: str) -> str:
+    return "_".join(sorted(name.split("_")))
 
 
 def show(value: Any) -> str:

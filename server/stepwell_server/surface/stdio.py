@@ -14,6 +14,7 @@ import anyio
 from mcp.server.stdio import stdio_server
 
 from stepwell_server.app import App
+from stepwell_server.surface.logs import configure_logs
 from stepwell_server.surface.server import StepwellServer, open_server
 
 MAX_LINE = 16 * 1024 * 1024  # bytes of one message
@@ -28,6 +29,7 @@ async def serve_stdio(app: App) -> None:
 
     Runs go on as long as `app` is open; leaving it hands them over.
     """
+    configure_logs()
     async with open_server(app) as server, anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
         try:

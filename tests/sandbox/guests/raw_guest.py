@@ -7,11 +7,12 @@ import struct
 import sys
 import threading
 import time
+from typing import Any
 
 FD = 3
 
 
-def read(size):
+def read(size: int) -> bytes:
     data = b""
     while len(data) < size:
         more = os.read(FD, size - len(data))
@@ -21,33 +22,33 @@ def read(size):
     return data
 
 
-def receive():
+def receive() -> dict[str, Any]:
     (length,) = struct.unpack(">I", read(4))
     return json.loads(read(length))
 
 
-def write(data):
+def write(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(FD, view) :]
 
 
-def frame(raw):
+def frame(raw: bytes) -> None:
     write(struct.pack(">I", len(raw)) + raw)
 
 
-def send(message):
+def send(message: dict[str, Any]) -> None:
     frame(json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
 
 class Tools:
     """`tools.call("name", x=1)`, one call at a time."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock = threading.Lock()
         self.count = 0
 
-    def call(self, name, **arguments):
+    def call(self, name: str, **arguments: object) -> object:
         with self.lock:
             self.count += 1
             send(
@@ -68,24 +69,31 @@ class Tools:
 
 
 class Printed(io.TextIOBase):
-    def __init__(self, level):
+    def __init__(self, level: str) -> None:
         self.level = level
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
-    def write(self, text):
+    def write(self, text: str, /) -> int:
         send({"t": "log", "level": self.level, "text": text, "at": time.time()})
         return len(text)
 
 
-def main(fd=FD):
-    global FD
-    FD = fd
+def main(fd: int = FD) -> None:
+    if fd != FD:
+        os.dup2(fd, FD)
     send({"t": "ready", "protocol": 1})
     start = receive()
     sys.stdout, sys.stderr = Printed("stdout"), Printed("stderr")
-    names = {"__name__": "workflow", "tools": Tools(), "send": send, "frame": frame, "write": write, "receive": receive}
+    names: dict[str, Any] = {
+        "__name__": "workflow",
+        "tools": Tools(),
+        "send": send,
+        "frame": frame,
+        "write": write,
+        "receive": receive,
+    }
     try:
         exec(compile(start["source"], "<workflow>", "exec"), names)
         send({"t": "done", "value": names["run"](**start["inputs"])})

@@ -1,5 +1,0 @@
-from mcp import Client
-
-
-def test_x() -> None:
-    assert Client

@@ -1,0 +1,18 @@
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from support.outside import Outside
+from support.server import make_home
+
+
+@pytest.fixture
+def outside() -> Generator[Outside, None, None]:
+    with Outside().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return make_home(tmp_path / "home")
