@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from cli.processes import Stepwell
+from cli.processes import COMMAND, Stepwell
 from cli.sources import GATE, ORDER, QUESTIONS
 from support.server import Server
 
+LOCAL = '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n'
 RETRIED = '''
 """Charge, then confirm with a tool that fails at first."""
 
@@ -30,22 +33,27 @@ async def run(ctx, amount: int, base: str) -> dict:
 '''
 
 
-class Flaky:
-    """An HTTP server on this machine that fails once."""
+class Unreliable:
+    """An HTTP server on this machine that fails once, and takes posts without an answer."""
 
     def __init__(self) -> None:
         self.asked = 0
-        flaky = self
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                flaky.asked += 1
+                server.asked += 1
                 body = b"confirmed"
-                self.send_response(400 if flaky.asked == 1 else 200)
+                self.send_response(400 if server.asked == 1 else 200)
                 self.send_header("Content-Type", "text/plain")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                server.asked += 1
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 return
@@ -53,7 +61,7 @@ class Flaky:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
 
-    def __enter__(self) -> "Flaky":
+    def __enter__(self) -> "Unreliable":
         threading.Thread(target=self._server.serve_forever).start()
         return self
 
@@ -130,14 +138,15 @@ def test_a_decision_can_be_recorded_without_executing_the_run(stepwell: Stepwell
 @pytest.mark.row("A37")
 def test_a_failed_run_goes_on_from_the_step_that_failed(stepwell: Stepwell) -> None:
     stepwell.create("order", RETRIED)
-    stepwell.home.joinpath("stepwell.toml").write_text('[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n')
-    with Flaky() as base:
+    stepwell.home.joinpath("stepwell.toml").write_text(LOCAL)
+    with Unreliable() as base:
         failed = stepwell("run", "order", "amount=5", f"base={base.url}", "--run-id", "o", "--output", "json")
         resumed = stepwell.json("resume", "o")
 
     assert (failed.code, failed.data["error"]["step"]) == (1, "confirm")
     assert resumed["output"] == {"paid": 5, "answer": "confirmed"}
     assert resumed["skipped_steps"] == ["charge"]
+    assert base.asked == 2
     logs = stepwell.json("show", "o", "--logs")["logs"]
     assert [line["text"].strip() for line in logs].count("charging 5") == 1
 
@@ -238,6 +247,70 @@ def test_an_interrupted_run_is_kept_and_goes_on_later(stepwell: Stepwell) -> Non
     run = stepwell.json("show", "n")
     assert run["status"] in ("sleeping", "pending")
     assert run["completed_steps"] == ["work"]
+
+
+def test_an_interrupted_command_says_in_json_how_to_go_on(stepwell: Stepwell) -> None:
+    stepwell.create("nap", '"""Nap."""\n\nasync def run(ctx):\n    await ctx.sleep(50)\n')
+
+    process = subprocess.Popen(
+        [*COMMAND, "run", "nap", "--run-id", "n", "--output", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=stepwell.environment,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process:
+        while "sleeps until" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    data = json.loads(shown)
+    assert (data["run_id"], data["error"]["code"]) == ("n", "interrupted")
+    assert "stepwell resume n" in data["error"]["hint"]
+
+
+def test_a_call_without_an_answer_is_decided_and_not_repeated(stepwell: Stepwell) -> None:
+    source = '"""Post."""\n\ndef run(url: str):\n    return {"said": tools.curl.post(url=url, body="x")}\n'
+    stepwell.create("post", source)
+    stepwell.home.joinpath("stepwell.toml").write_text(LOCAL)
+    with Unreliable() as base:
+        doubtful = stepwell("run", "post", f"url={base.url}", "--run-id", "p")
+        undecided = stepwell.here("resume", "p")
+        done = stepwell.json("resume", "p", "--decision", "value", "--value", '"paid"')
+
+    assert doubtful.code == 4
+    assert "stepwell resume p --decision" in doubtful.err
+    assert undecided.code == 2
+    assert done["output"] == {"said": "paid"}
+    assert base.asked == 1
+
+
+def test_a_decision_about_a_child_lets_its_parent_go_on_too(stepwell: Stepwell) -> None:
+    stepwell.create("gate", GATE)
+    stepwell.create("parent", '"""Invoke."""\n\ndef run():\n    return workflows.invoke("gate", what="that")\n')
+    waiting = stepwell.here("run", "parent", "--run-id", "p", "--output", "json")
+    child = waiting.data["waiting_for"][0]["context"]["run_id"]
+
+    approved = stepwell.json("approve", child)
+
+    assert waiting.code == 3
+    assert approved["output"] == "did that"
+    assert stepwell.json("show", "p")["output"] == "did that"
+
+
+def test_where_a_person_is_demanded_an_approval_needs_a_terminal(stepwell: Stepwell) -> None:
+    stepwell.create("gate", GATE)
+    stepwell.here("run", "gate", "--run-id", "g")
+    stepwell.home.joinpath("stepwell.toml").write_text('[policy]\napprovals = "person"\n')
+
+    refused = stepwell("approve", "g")
+    at_terminal = stepwell.terminal("approve", "g")
+
+    assert (refused.code, "terminal" in refused.err) == (2, True)
+    assert at_terminal.end() == 0
 
 
 def test_json_stays_alone_on_stdout_also_for_errors(stepwell: Stepwell) -> None:

@@ -77,6 +77,7 @@ INPUTS: dict[tuple[str, int], dict[str, Any]] = {
     ("examples", 5): {"url": "{base}/page"},
 }
 PAGES = {"/number": " 42.5 ", "/page": "word " * 40 + "\n\nA second paragraph."}
+HOSTS = re.compile(r"https://(?:[a-z]+\.)?(?:example\.org|github\.com)")
 DOCUMENT = {"name": "r", "stargazers_count": 3, "language": "Python"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from mcp_clients import call, in_memory, refused
+from mcp_clients import call, in_memory, refused, value_of
 from stepwell.errors import InvalidArguments
 from stepwell_server.surface.paging import find, page
 
@@ -111,6 +111,23 @@ async def read(client: Client, run_id: str, name: str, part: str) -> list[str]:
         if "next" not in shown:
             return parts
         offset = int(re.search(r"offset=(\d+)", shown["next"])[1])  # pyright: ignore[reportOptionalSubscript]
+
+
+async def test_a_run_with_much_to_say_still_says_what_is_needed(tmp_path: Path) -> None:
+    gates = '''"""Many gates."""
+from stepwell import WorkflowContext
+
+
+async def run(ctx: WorkflowContext) -> list:
+    return await ctx.parallel(*(ctx.approve(f"Gate {n}?", {"text": "c" * 3_000}, name=f"gate_{n}") for n in range(15)))
+'''
+    async with in_memory(tmp_path, "auto") as client:
+        await call(client, "create_workflow", name="many_gates", source=gates)
+        run = await call(client, "invoke_workflow", name="many_gates")
+        assert len({wait["digest"] for wait in run["waiting_for"]}) == 15
+        code = "raise ValueError('e' * 300_000)"
+        failed = value_of(await client.call_tool("run_code", {"code": code}))
+        assert (failed["error"]["type"], failed["error"]["message"][:3]) == ("ValueError", "eee")
 
 
 @pytest.mark.parametrize("value", ["", [], {}, None, 7, "x", [1], {"a": 1}, "\u20ac" * 999, [["x" * 99] * 99] * 99])

@@ -10,7 +10,9 @@ from mcp import Client, MCPError
 from mcp.types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, InputRequiredResult
 
 from mcp_clients import ASK, MODES, call, connect, in_memory, over_http, over_stdio, refused, value_of
+from stepwell.model import JsonObject, Run, RunStatus, Wait
 from stepwell_server.app import open_app
+from stepwell_server.surface.questions import Question, question_form, read_answer
 
 pytestmark = pytest.mark.asyncio
 
@@ -318,6 +320,21 @@ async def test_an_open_form_does_not_keep_others_from_deciding(tmp_path: Path) -
         async with open_app(tmp_path) as app, connect(app, "legacy", elicitation_callback=late) as client:
             shown = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
             assert shown["output"] == {"text": "ABC", "language": "nl"}
+
+
+async def test_older_clients_get_forms_that_they_know() -> None:
+    run = Run("r-1", "ask", "0" * 64, RunStatus.WAITING, {}, 0.0)
+    options: tuple[JsonObject, ...] = ({"id": "a", "label": "First"}, {"id": "b"})
+    one = Wait("r-1", "k", "input", "One?", "select", options)
+    several = Wait("r-1", "k", "input", "Several?", "multiselect", options)
+    fields = [
+        question_form(Question(run, wait), "2025-06-18").requested_schema["properties"]["answer"]
+        for wait in (one, several)
+    ]
+    assert (fields[0]["enum"], fields[0]["enumNames"]) == (["a", "b"], ["First", "b"])
+    assert (fields[1]["type"], "a, b" in fields[1]["description"]) == ("string", True)
+    answered = read_answer(several, accept(answer="a, b"))
+    assert (answered.value if answered else None) == ["a", "b"]
 
 
 async def ask(client: Client, arguments: dict[str, Any]) -> InputRequiredResult:

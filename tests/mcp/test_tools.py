@@ -9,7 +9,7 @@ import pytest
 from mcp import Client
 from mcp.types import ToolListChangedNotification
 
-from mcp_clients import ADD, MODES, call, connect, http_server, in_memory, over_http, over_stdio, refused, value_of
+from mcp_clients import ADD, MODES, call, connect, http_server, in_memory, over_stdio, refused, value_of
 from stepwell_server.app import open_app
 
 pytestmark = pytest.mark.asyncio
@@ -118,7 +118,7 @@ async def test_a_failed_run_is_an_error_of_invoke_and_not_of_get_run(tmp_path: P
 async def test_clients_are_told_when_pinned_workflows_change(mode: str, tmp_path: Path) -> None:
     async with open_app(tmp_path) as app:
         await app.catalog.create("add_numbers", ADD)
-        async with over_http(tmp_path, mode) as _, watching(tmp_path, mode) as told:
+        async with watching(tmp_path, mode) as told:
             await app.catalog.pin("add_numbers", True)
             await told.wait()
             told.clear()
@@ -194,9 +194,14 @@ def run(ctx: WorkflowContext) -> str:
     async with in_memory(tmp_path, "auto") as client:
         await call(client, "create_workflow", name="wait_for_it", source=slow)
         await call(client, "create_workflow", name="work_hard", source=busy)
-        giving_up = asyncio.create_task(client.call_tool("invoke_workflow", {"name": "work_hard", "run_id": "busy-1"}))
-        while not (await call(client, "list_runs"))["runs"]:
-            await asyncio.sleep(0.01)
+        started = asyncio.Event()
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            started.set()
+
+        given = {"name": "work_hard", "run_id": "busy-1"}
+        giving_up = asyncio.create_task(client.call_tool("invoke_workflow", given, progress_callback=note))
+        await started.wait()
         giving_up.cancel()
         await asyncio.gather(giving_up, return_exceptions=True)
         run = await call(client, "get_run", run_id="busy-1", wait_seconds=30)
@@ -256,8 +261,21 @@ async def test_tools_for_workflows_are_found_with_a_call_to_paste(tmp_path: Path
 
 
 async def test_a_server_is_shared_by_clients_of_both_eras(tmp_path: Path) -> None:
-    async with http_server(tmp_path) as url:
-        async with asyncio.timeout(30), Client(url) as modern, Client(url, mode="legacy") as legacy:
-            await call(modern, "create_workflow", name="add", source=ADD)
-            run = await call(legacy, "invoke_workflow", name="add", arguments='{"left": 1}')
-            assert (await call(modern, "get_run", run_id=run["run_id"]))["output"] == {"sum": 2}
+    async with (
+        asyncio.timeout(30),
+        http_server(tmp_path) as url,
+        Client(url) as modern,
+        Client(url, mode="legacy") as legacy,
+    ):
+        await call(modern, "create_workflow", name="add", source=ADD)
+        run = await call(legacy, "invoke_workflow", name="add", arguments='{"left": 1}')
+        assert (await call(modern, "get_run", run_id=run["run_id"]))["output"] == {"sum": 2}
+
+
+async def test_no_more_than_64_workflows_are_tools(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app, connect(app) as client:
+        for n in range(70):
+            await app.catalog.create(f"add_{n}", f"{ADD}# {n}\n")
+            await app.catalog.pin(f"add_{n}", True)
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        assert len([name for name in names if name.startswith("wf_")]) == 64

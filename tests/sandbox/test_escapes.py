@@ -32,7 +32,7 @@ SECRET_NAME, SECRET_VALUE = "STEPWELL_TEST_API_KEY", "sk-canary-0f3c9e77aa51"
 DANGEROUS_TO_ROOT = {"kern_modules_reboot", "kern_clock_hostname"}
 KNOWN_LEAKS = {
     "B": {"fs_stat_metadata", "fs_proc_enumerate"},  # that a file or a process exists, and its size and times
-    "C": {"py_import_site_packages_c_ext", "fs_scratch_persist"},  # attacks that need files
+    "C": {"py_import_site_packages_c_ext"},  # not a leak: it imports late, which needs files
 }
 VICTIM = """
 import time

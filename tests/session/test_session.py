@@ -80,7 +80,6 @@ async def test_what_one_session_stored_the_next_one_finds(tmp_path: Path) -> Non
             assert (await second.run("greet", name="Ada")).output == "Hello Ada"
 
 
-@pytest.mark.row("P28")
 @pytest.mark.asyncio
 async def test_code_is_run_without_being_stored(tmp_path: Path) -> None:
     async with asyncio.timeout(60), Session(tmp_path / "home") as session:

@@ -11,7 +11,7 @@ WAIT_S = 60
 
 
 class Outside:
-    """Counts `POST /effect/NAME`; `GET /gate/NAME` is answered once `open_gate(NAME)` was called."""
+    """Counts `POST /effect/NAME` (under `/hold/` the answer waits for `release`); `GET /gate/NAME` is answered once `open_gate(NAME)` was called."""
 
     def __init__(self) -> None:
         self.effects: Counter[str] = Counter()
@@ -20,6 +20,7 @@ class Outside:
         self._changed = threading.Condition()
         self._opened: set[str] = set()
         self._lost: set[str] = set()
+        self._released = False
         outside = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,6 +61,8 @@ class Outside:
             self.effects[name] += 1
             self.bodies.append(body)
             self._changed.notify_all()
+            if "/hold/" in path:
+                self._changed.wait_for(lambda: self._released, WAIT_S)
             return None if name in self._lost else {"effect": name, "count": self.effects[name]}
 
     def read(self, path: str) -> object:
@@ -80,6 +83,12 @@ class Outside:
         """From now on the effects of that name happen and their answers are lost."""
         self._lost = set(names)
 
+    def release(self) -> None:
+        """Answer the effects under `/hold/`."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
     def wait_for_read(self, name: str, times: int = 1) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.reads[name] >= times, WAIT_S), f"no read of {name}"
@@ -96,6 +105,7 @@ class Outside:
             yield self
         finally:
             self.open_gate(*self.reads)
+            self.release()
             self._server.shutdown()
             self._server.server_close()
             thread.join()

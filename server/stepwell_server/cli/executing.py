@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import click
 
-from stepwell.model import JsonObject, Run
+from stepwell.model import LIVE, JsonObject, Run
 from stepwell_server.app import App
 from stepwell_server.cli.foreground import Foreground
 from stepwell_server.cli.opening import in_app
@@ -29,13 +29,28 @@ def execute(invocation: Invocation, begin: Callable[[App], Awaitable[Run]]) -> i
             run = await begin(app)
             started.append(run)
             view.begin(run)
-            return await Foreground(app, view, reader).follow(run.id)
+            foreground = Foreground(app, view, reader)
+            ended = await foreground.follow(run.id)
+            await _follow_parents(app, foreground, ended)
+            return ended
 
     try:
         run = in_app(invocation, work, execute=True)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _interrupted(invocation, started)
     return put_run(invocation, run)
+
+
+async def _follow_parents(app: App, foreground: Foreground, run: Run) -> None:
+    """Execute those who waited for the run, too: nobody else does."""
+    while run.parent_id is not None and run.status not in LIVE:
+        run = await app.engine.get(run.parent_id)
+        if run.status not in LIVE:
+            return
+        foreground.view.begin(run)
+        run = await foreground.follow(run.id)
+        foreground.view.pause()
+        note(summary(run))
 
 
 def put_run(invocation: Invocation, run: Run) -> int:

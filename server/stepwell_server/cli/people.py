@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from stepwell.errors import Conflict
+from stepwell.errors import Conflict, Forbidden
 from stepwell.model import LIVE, Json, Run, RunStatus
 from stepwell_server.app import App
 from stepwell_server.cli.arguments import read_json
@@ -15,6 +15,7 @@ from stepwell_server.cli.executing import execute
 from stepwell_server.cli.opening import in_app
 from stepwell_server.cli.report import Exit, Invocation, note
 from stepwell_server.cli.run_text import run_data, summary
+from stepwell_server.cli.terminal import is_interactive
 from stepwell_server.cli.workers import serving
 
 Decide = Callable[[App], Awaitable[Run]]
@@ -123,6 +124,11 @@ def resume(
 
 def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: str | None, **more: Any) -> Decide:
     async def decide(app: App) -> Run:
+        if decision == "approve" and app.settings.policy.approvals == "person" and not is_interactive():
+            raise Forbidden(
+                "This home demands a person for approvals (stepwell.toml: [policy] approvals).",
+                hint="Approve at a terminal, or in a client that asks its user.",
+            )
         return await app.engine.decide(run_id, decision, reviewer=reviewer or _user(), via="cli", **more)
 
     return decide

@@ -1,8 +1,10 @@
 """A run as text: how it ended, or what it waits for and what to type next."""
 
+import shlex
 from collections.abc import Iterable
 
 from stepwell.model import JsonObject, Run, RunStatus, Wait
+from stepwell_sandbox.text import clean_text
 from stepwell_server.cli.hints import for_terminal
 from stepwell_server.cli.report import Exit
 from stepwell_server.cli.text import block, columns, duration, moment, one_line, short_value
@@ -146,4 +148,4 @@ def _remark(run: Run) -> str:
 
 
 def _quoted(text: str) -> str:
-    return "'" + one_line(text, 200).replace("'", "'\\''") + "'"
+    return shlex.quote(clean_text(text).replace("\n", "\\n"))

@@ -95,6 +95,8 @@ class LiveView:
 
     def begin(self, run: Run) -> None:
         """Start drawing."""
+        self._stop(transient=False)
+        self._progress = Progress()
         self._title = Text.assemble((one_line(run.workflow), "bold"), ("  " + one_line(run.id), "dim"))
         self._console.print(self._title)
         self._resume()
@@ -126,6 +128,7 @@ class LiveView:
             self._live.start()
 
     def _draw(self) -> RenderableType:
+        # In the refreshing thread: what the loop's thread changes is copied before it is gone through.
         rows = Table.grid(padding=(0, 1))
         steps = list(self._progress.steps.values())
         if len(steps) > MAX_ROWS:
@@ -133,7 +136,9 @@ class LiveView:
         for step in steps[-MAX_ROWS:]:
             rows.add_row(*self._row(step))
         parts: list[RenderableType] = [rows] if steps else []
-        parts += [Text(f"  ⏸ {one_line(prompt, 120)}", style="yellow") for prompt in self._progress.waits.values()]
+        parts += [
+            Text(f"  ⏸ {one_line(prompt, 120)}", style="yellow") for prompt in list(self._progress.waits.values())
+        ]
         parts += [Text(f"  → {one_line(name, 60)}", style="cyan") for name in list(self._progress.calls.values())[-3:]]
         if self._progress.message:
             parts.append(Text(f"  {self._progress.message}", style="dim"))

@@ -10,13 +10,28 @@ from stepwell.model import Json, JsonObject, Run
 from stepwell_server.results import run_result
 from stepwell_server.surface.arguments import GetRun, Include
 from stepwell_server.surface.paging import find, page
-from stepwell_server.surface.replies import MAX_RESULT, plain, shorten, size
+from stepwell_server.surface.replies import MAX_RESULT, dump, plain, shorten, size
 from stepwell_server.surface.table import Call
 
 ROWS = 200  # read at once
 HEAD_BYTES = 6_000  # of the run itself beside its parts
 ROW_TEXT = 2_000  # characters of one text in a row
+CONTEXT_TEXT = 300  # characters of what one of many waits shows
+MAX_OPTIONS = 10  # of one of many waits
+MAX_ERROR = 4_000  # characters of an error's message
 VALUES: tuple[Include, ...] = ("output", "step_results")
+
+
+def show_run(run: Run) -> JsonObject:
+    """Return the run for a client: within one result, whatever its size, what is needed to go on."""
+    shown = run_result(run)
+    if error := shown["error"]:
+        shown["error"] = error | {"message": shorten(error["message"], MAX_ERROR)}
+    if size(shown) > MAX_RESULT:
+        for wait in shown["waiting_for"]:
+            wait["context"] = _short(wait["context"], CONTEXT_TEXT)
+            wait["options"] = wait["options"][:MAX_OPTIONS]
+    return shown
 
 
 async def include_parts(call: Call, run: Run, given: GetRun) -> JsonObject:
@@ -26,7 +41,7 @@ async def include_parts(call: Call, run: Run, given: GetRun) -> JsonObject:
         InvalidArguments: `path` leads nowhere, or belongs to no part.
     """
     parts = _parts(given)
-    shown = run_result(dataclasses.replace(run, output=None, step_results={}))
+    shown = show_run(dataclasses.replace(run, output=None, step_results={}))
     for part in VALUES:
         del shown[part]
     shown = _short_head(shown)
@@ -93,11 +108,11 @@ def _row(row: Any) -> JsonObject:
     return {name: _short(value) for name, value in fields.items() if value is not None}
 
 
-def _short(value: Json) -> Json:
+def _short(value: Json, limit: int = ROW_TEXT) -> Json:
     if isinstance(value, str):
-        return shorten(value, ROW_TEXT)
-    if isinstance(value, (dict, list)) and size(value) > ROW_TEXT:
-        return {"cut": shorten(json.dumps(value), ROW_TEXT // 2)}
+        return shorten(value, limit)
+    if isinstance(value, (dict, list)) and size(value) > limit:
+        return {"cut": shorten(dump(value), limit // 2)}
     return value
 
 

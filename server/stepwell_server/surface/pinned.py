@@ -11,7 +11,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ToolsListChanged
 from mcp.types import Tool
 
-from stepwell.errors import NotFound, StepwellError
+from stepwell.errors import NotFound
 from stepwell.model import Workflow
 from stepwell_server.app import App
 from stepwell_server.surface.replies import shorten
@@ -108,6 +108,6 @@ class PinnedWatch:
                 if version != self._version:
                     self._version = version
                     await self.check()
-            except StepwellError as error:
-                log.warning("the store could not be looked at: %s", error.message)
+            except Exception:
+                log.exception("changes of the pinned workflows could not be looked for")
             await asyncio.sleep(POLL_S)

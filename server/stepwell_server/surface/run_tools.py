@@ -3,7 +3,6 @@
 from stepwell.engine import StartOptions
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
-from stepwell_server.results import run_result
 from stepwell_server.surface.arguments import (
     ApproveRun,
     CancelRun,
@@ -15,7 +14,7 @@ from stepwell_server.surface.arguments import (
     RunWorkflow,
 )
 from stepwell_server.surface.following import Follow, follow
-from stepwell_server.surface.inclusion import include_parts
+from stepwell_server.surface.inclusion import include_parts, show_run
 from stepwell_server.surface.replies import reply, shorten
 from stepwell_server.surface.table import Answer, Call
 
@@ -80,7 +79,7 @@ async def get_run(call: Call, given: GetRun) -> Answer:
     else:
         run = await engine.get(given.run_id)
     if not given.include and given.path is None and not given.offset:
-        return reply(run_result(run))
+        return reply(show_run(run))
     return reply(await include_parts(call, run, given))
 
 
@@ -159,4 +158,4 @@ def _check_digest(run: Run, given: ApproveRun) -> None:
 def _answer(followed: Follow, *, failing: bool = False) -> Answer:
     if not isinstance(followed, Run):
         return followed
-    return reply(run_result(followed), failed=failing and followed.status in FAILED)
+    return reply(show_run(followed), failed=failing and followed.status in FAILED)
