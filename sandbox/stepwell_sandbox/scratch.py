@@ -39,8 +39,8 @@ class Folder:
         parent = root or Path(tempfile.gettempdir())
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=parent)).resolve()
-        self._lock = _lock(self.path / _LOCK, create=True)
+        self.path, held = _make_locked(parent)
+        self._lock: int | None = held
         self.path.chmod(0o711)
         self.code = self.path / "code"
         self.runs = self.path / "runs"
@@ -71,6 +71,18 @@ class Folder:
             self._lock = None
 
 
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    """Make a folder and lock it; one that another server swept before it was locked is given up."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=parent)).resolve()
+        lock = _lock(path / _LOCK, create=True)
+        if lock is None:
+            continue
+        if os.fstat(lock).st_nlink:
+            return path, lock
+        os.close(lock)
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
@@ -82,7 +94,10 @@ def _copy(source: Path, target: Path) -> None:
 def sweep(parent: Path) -> None:
     """Delete the folders of this user whose server has died; a living one holds its folder's lock."""
     for path in parent.glob(f"{PREFIX}{os.getuid()}-*"):
-        state = path.lstat()
+        try:
+            state = path.lstat()
+        except FileNotFoundError:  # swept by another server
+            continue
         if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
             continue
         lock = _lock(path / _LOCK, create=False)

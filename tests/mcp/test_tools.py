@@ -10,6 +10,7 @@ from mcp import Client
 from mcp.types import ToolListChangedNotification
 
 from mcp_clients import ADD, MODES, call, connect, http_server, in_memory, over_stdio, refused, value_of
+from stepwell.model import RunStatus
 from stepwell_server.app import open_app
 
 pytestmark = pytest.mark.asyncio
@@ -70,6 +71,8 @@ async def test_every_tool_has_a_title_all_hints_and_a_closed_schema(tmp_path: Pa
         assert tool.input_schema["additionalProperties"] is False
         assert "$ref" not in json.dumps(tool.input_schema)
         assert '"title"' not in json.dumps(tool.input_schema)
+    [status] = [tool.input_schema["properties"]["status"] for tool in tools if tool.name == "list_runs"]
+    assert status["enum"] == [status.value for status in RunStatus]
     readers = {tool.name for tool in tools if tool.annotations and tool.annotations.read_only_hint}
     assert readers == {
         "search_workflows", "list_workflows", "get_workflow", "get_run", "list_runs", "search_tools", "read_artifact",

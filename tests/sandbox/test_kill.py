@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,11 @@ def test_a_starter_is_told_of_a_program_that_does_not_exist() -> None:
         starter.close()
 
     asyncio.run(main())
+
+
+def test_servers_that_start_together_do_not_sweep_each_other(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        folders = list(threads.map(lambda _: Folder(tmp_path), range(40)))
+        assert all((folder.code / "stepwell_sandbox" / "zygote.py").exists() for folder in folders)
+        list(threads.map(Folder.remove, folders))
+    assert names_in(tmp_path) == []

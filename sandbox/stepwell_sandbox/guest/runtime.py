@@ -20,43 +20,15 @@ from stepwell.sdk.exceptions import Ended, NonDeterminismError
 from stepwell.sdk.handles import caller_line
 from stepwell.sdk.runtime import Deferred, RunInfo, StepReport
 from stepwell.sdk.scope import Scope, current_scope
-from stepwell.sdk.step import find_class
 from stepwell_sandbox.guest import failure
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.loop import BodyLoop
+from stepwell_sandbox.guest.pending import Pending
 from stepwell_sandbox.guest.replay import Record, Replay
 
 T = TypeVar("T")
 DURABLE_WAITS = frozenset({"timer", "input", "approval", "event", "child"})
 QUICK_S = 0.02  # a call that takes longer than this may be one that waits for a person
-
-
-class Pending:
-    """One call or step whose outcome somebody waits for."""
-
-    __slots__ = ("at", "done", "error", "event", "future", "key", "kind", "mark", "ordered", "value")
-
-    def __init__(self, key: str, kind: str, *, ordered: bool) -> None:
-        self.key = key
-        self.kind = kind
-        self.ordered = ordered
-        self.done = False
-        self.mark = 0
-        self.at = 0.0
-        self.value: Any = None
-        self.error: dict[str, Any] | None = None
-        self.future: asyncio.Future[None] | None = None
-        self.event: threading.Event | None = None
-
-    def settle(self, at: float, value: Any, error: dict[str, Any] | None) -> None:
-        """Take the outcome."""
-        self.done, self.at, self.value, self.error = True, at, value, error
-
-    def take(self) -> Any:
-        """Return or raise the outcome as the workflow gets it."""
-        if self.error is not None:
-            raise failure.rebuild(self.error)
-        return codec.decode(self.value, find_class)
 
 
 class GuestRuntime:

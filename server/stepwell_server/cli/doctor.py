@@ -4,7 +4,6 @@ import asyncio
 import os
 import platform
 import shutil
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as installed_version
@@ -13,16 +12,15 @@ from typing import Literal
 
 import click
 
-from stepwell.engine.lease import boot_id
 from stepwell.errors import StepwellError
 from stepwell.model import JsonObject
-from stepwell.store import workers
 from stepwell.store.database import open_database
 from stepwell.tools import open_toolbox
 from stepwell_sandbox.open import probe
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.report import Exit, Invocation
 from stepwell_server.cli.text import block, one_line
+from stepwell_server.cli.workers import serving
 from stepwell_server.home import Home, find_home
 from stepwell_server.settings import Settings, load_settings
 
@@ -104,16 +102,14 @@ def _config(home: Home) -> tuple[Settings, Finding]:
 async def _store(home: Home) -> list[Finding]:
     if not home.db.exists():
         return [Finding("store", "ok", "none yet; it is made at the first use")]
-    now = time.monotonic()
     try:
         async with open_database(home.db) as database:
             schema = await database.read(lambda c: int(c.execute("PRAGMA user_version").fetchone()[0]))
-            alive = await database.read(lambda c: workers.list_workers(c, boot_id(), now))
+            pids = await serving(home, database)
     except StepwellError as error:
         return [Finding("store", "fail", error.message, error.hint)]
     size = sum(_size(home.db.with_name(home.db.name + ending)) for ending in ("", "-wal"))
     details: JsonObject = {"path": str(home.db), "bytes": size, "schema": schema}
-    pids = [int(worker.split("-")[1]) for worker in alive]
     named = f"process {', '.join(map(str, pids))}" if pids else "none runs on this home now"
     return [
         Finding("store", "ok", f"{home.db}, {size / 1024**2:.1f} MiB, schema {schema}", details=details),

@@ -136,7 +136,7 @@ def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: 
 
 def _decide(invocation: Invocation, decide: Decide, *, no_wait: bool) -> int:
     async def record(app: App) -> tuple[Run, list[int]]:
-        return await decide(app), await serving(app)
+        return await decide(app), await serving(app.home, app.database)
 
     run, servers = in_app(invocation, record)
     if not no_wait and not servers and run.status in LIVE:

@@ -1,5 +1,6 @@
 """What a run's timeline says about its steps, for a display."""
 
+import re
 from dataclasses import dataclass, field
 
 from stepwell.engine import Event
@@ -97,7 +98,7 @@ _PLAIN = {
     "run.resumed": "goes on",
     "run.waiting": "waits",
     "run.completed": "completed",
-    "run.failed": "failed",
+    "run.failed": "failed: {error}",
     "run.terminated": "ended early",
     "run.rejected": "rejected",
     "run.cancelled": "cancelled",
@@ -110,6 +111,8 @@ _PLAIN = {
     "child.started": "workflow {workflow} started as {run_id}",
     "child.finished": "workflow {workflow} finished: {status}",
 }
+
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def event_line(event: Event) -> str:
@@ -127,9 +130,8 @@ def event_line(event: Event) -> str:
         case "progress":
             return progress_text(event)
         case _:
-            line = _PLAIN.get(event.type, "")
-            for name in ("call", "step", "workflow", "run_id", "status", "error", "decision"):
-                line = line.replace(f"{{{name}}}", str(data.get(name) or "")[:MAX_ERROR])
+            # In one pass: what is filled in is not read as a place to fill in.
+            line = _PLACE.sub(lambda place: str(data.get(place[1]) or "")[:MAX_ERROR], _PLAIN.get(event.type, ""))
             return one_line(line.strip(": "), 300)
 
 

@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from stepwell.model import RunStatus
-
 DEFAULT_WAIT_S = 20.0
 MAX_WAIT_S = 45.0  # clients give up at about 60 s
 
@@ -16,7 +14,6 @@ Status = Literal[
     "pending", "running", "sleeping", "waiting", "in_doubt",
     "completed", "terminated", "failed", "rejected", "cancelled", "dead",
 ]  # fmt: skip
-assert set(Status.__args__) == {status.value for status in RunStatus}  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
 
 
 def _parse_object(value: Any) -> Any:
@@ -54,7 +51,8 @@ Offset = Annotated[int, Field(ge=0, le=10**12)]
 class Arguments(BaseModel):
     """Arguments of one tool."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Built at first use: clients wait for the first answer, not for all of these.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class CreateWorkflow(Arguments):

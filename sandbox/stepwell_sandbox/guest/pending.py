@@ -1,0 +1,37 @@
+"""What somebody in the guest waits for."""
+
+import asyncio
+import threading
+from typing import Any
+
+from stepwell.sdk import codec
+from stepwell.sdk.step import find_class
+from stepwell_sandbox.guest import failure
+
+
+class Pending:
+    """One call or step whose outcome somebody waits for."""
+
+    __slots__ = ("at", "done", "error", "event", "future", "key", "kind", "mark", "ordered", "value")
+
+    def __init__(self, key: str, kind: str, *, ordered: bool) -> None:
+        self.key = key
+        self.kind = kind
+        self.ordered = ordered
+        self.done = False
+        self.mark = 0
+        self.at = 0.0
+        self.value: Any = None
+        self.error: dict[str, Any] | None = None
+        self.future: asyncio.Future[None] | None = None
+        self.event: threading.Event | None = None
+
+    def settle(self, at: float, value: Any, error: dict[str, Any] | None) -> None:
+        """Take the outcome."""
+        self.done, self.at, self.value, self.error = True, at, value, error
+
+    def take(self) -> Any:
+        """Return or raise the outcome as the workflow gets it."""
+        if self.error is not None:
+            raise failure.rebuild(self.error)
+        return codec.decode(self.value, find_class)
