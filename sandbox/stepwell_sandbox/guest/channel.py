@@ -26,7 +26,9 @@ class Channel:
 
     def send(self, frame: dict[str, Any]) -> None:
         """Write one frame; blocks while the host does not read."""
-        data = json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
+        text = json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        data = text.encode("utf-8", "replace")
         view = memoryview(HEADER.pack(len(data)) + data)
         with self._lock:
             while view:
