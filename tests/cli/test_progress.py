@@ -52,8 +52,13 @@ def test_a_run_taken_up_anew_has_nothing_under_way() -> None:
 def test_waits_come_and_go() -> None:
     opened = ("wait.opened", {"kind": "approval", "key": "k", "prompt": "Go?"})
 
-    assert shown(opened).waits == {"k": "Go?"}
-    assert shown(opened, ("wait.decided", {"key": "k"})).waits == {}
+    timer = ("wait.opened", {"kind": "timer", "key": "t", "until": 200.0})
+
+    assert shown(opened).open_waits(150.0) == ["Go?"]
+    assert shown(opened, ("wait.decided", {"key": "k"})).open_waits(150.0) == []
+    assert len(shown(timer).open_waits(150.0)) == 1
+    assert shown(timer).open_waits(250.0) == []
+    assert shown(opened, timer, ("run.completed", {})).open_waits(150.0) == []
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,9 @@ def _failure_hint(failure: frames.Failure) -> str:
     if failure.type == "MemoryError":
         return LIMIT_HINTS["memory_bytes"]
     if failure.type == "TypeError" and "awaitable is required" in failure.message:
-        return "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
+        return (
+            "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
+        )
     if failure.type in ("ModuleNotFoundError", "ImportError"):
         return "The sandbox has the standard library only; use tools.fetch, tools.curl or another tool instead."
     return ""

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -16,12 +17,12 @@ from stepwell.store.runs import RunRow
 def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
     """Return the run with its steps and waits."""
     results: dict[str, Json] = {}
-    completed: list[str] = []
+    seen: Counter[str] = Counter()
     for entry in journal.list_steps(connection, row.id):
         if entry.status == "ok":
-            name = _unused(entry.name, results)
+            seen[entry.name] += 1
+            name = entry.name if seen[entry.name] == 1 else f"{entry.name}#{seen[entry.name]}"
             results[name] = show(entry.value).value
-            completed.append(name)
     open_waits = waits.list_waits(connection, row.id, "open")
     output = show(row.output)
     return Run(
@@ -34,7 +35,7 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         output=output.value,
         error=read_error(row),
         step_results=results,
-        completed_steps=tuple(completed),
+        completed_steps=tuple(results),
         skipped_steps=row.restored,
         waiting_for=tuple(_shown(wait) for wait in open_waits),
         tokens_used=row.tokens_used,
@@ -50,15 +51,6 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         attempts=row.attempts,
         warnings=tuple(dict.fromkeys(output.warnings)),
     )
-
-
-def _unused(name: str, taken: dict[str, Json]) -> str:
-    n = 2
-    found = name
-    while found in taken:
-        found = f"{name}#{n}"
-        n += 1
-    return found
 
 
 def _shown(wait: waits.WaitRow) -> Wait:

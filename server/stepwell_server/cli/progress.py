@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from stepwell.engine import Event
 from stepwell_server.cli.text import duration, moment, one_line
 
+_ENDS = ("completed", "failed", "terminated", "rejected", "cancelled", "dead")
 MAX_ERROR = 200  # characters shown of a failed attempt
 
 
@@ -36,8 +37,8 @@ class Progress:
     steps: dict[str, StepProgress] = field(default_factory=dict[str, StepProgress])
     calls: dict[str, str] = field(default_factory=dict[str, str])
     """Names of the calls under way, by key."""
-    waits: dict[str, str] = field(default_factory=dict[str, str])
-    """Prompts of what is waited for, by key."""
+    waits: dict[str, Event] = field(default_factory=dict[str, Event])
+    """How what is waited for was opened, by key; a timer that fires tells nothing."""
     message: str = ""
     """The workflow's own last word about its progress."""
 
@@ -50,6 +51,9 @@ class Progress:
                 self.status = what
                 if what in ("started", "resumed"):
                     self._restart()
+                elif what in _ENDS:
+                    self.waits.clear()
+                    self.calls.clear()
             case "step":
                 self._add_step(what, event)
             case "call" if what == "started":
@@ -57,13 +61,18 @@ class Progress:
             case "call":
                 self.calls.pop(str(data.get("key")), None)
             case "wait" if what == "opened":
-                self.waits[str(data.get("key"))] = wait_text(event)
+                self.waits[str(data.get("key"))] = event
             case "wait":
                 self.waits.pop(str(data.get("key")), None)
             case "progress":
                 self.message = progress_text(event)
             case _:
                 pass
+
+    def open_waits(self, now: float) -> list[str]:
+        """Return what is waited for at that time, in unix seconds."""
+        opened = [(event, event.data.get("until")) for event in list(self.waits.values())]
+        return [wait_text(event) for event, until in opened if not isinstance(until, int | float) or until > now]
 
     def _restart(self) -> None:
         # What was under way in an earlier process is told anew by this one.

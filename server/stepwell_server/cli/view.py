@@ -137,7 +137,7 @@ class LiveView:
             rows.add_row(*self._row(step))
         parts: list[RenderableType] = [rows] if steps else []
         parts += [
-            Text(f"  ⏸ {one_line(prompt, 120)}", style="yellow") for prompt in list(self._progress.waits.values())
+            Text(f"  ⏸ {one_line(prompt, 120)}", style="yellow") for prompt in self._progress.open_waits(time.time())
         ]
         parts += [Text(f"  → {one_line(name, 60)}", style="cyan") for name in list(self._progress.calls.values())[-3:]]
         if self._progress.message:
