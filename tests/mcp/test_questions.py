@@ -235,6 +235,7 @@ async def test_where_only_a_person_may_decide_approve_run_is_refused(mode: str, 
         await call(client, "create_workflow", name="send", source=GATE)
         run = await call(client, "invoke_workflow", name="send", arguments={"text": "hi"})
         [gate] = run["waiting_for"]
+        assert ("approve_run" in run["next"], "stepwell approve" in run["next"]) == (False, True)
         error = await refused(
             client, "approve_run", run_id=run["run_id"], decision="approve", digest=gate["digest"], reviewer="me"
         )

@@ -214,6 +214,8 @@ class Calls:
         self._waits.take(call.key)
         answer = finish(wait, decision)
         self._book.settle(entry, answer)
+        if decision is None:
+            self._book.event("wait.ended", {"key": call.key, "kind": wait.kind, "name": wait.name})
         return answer
 
     def _settle(self, call: Call, entry: Entry, answer: Answer) -> None:

@@ -93,7 +93,7 @@ class Execution:
             lambda c: (journal.list_entries(c, self.run.id), waits.list_waits(c, self.run.id, "open", "decided"))
         )
         self._book = Book(services.recorder, self.lease, entries)
-        self._waits = Waiting(self.run, self._book, {row.key: row for row in rows})
+        self._waits = Waiting(self.run, self._book, {row.key: row for row in rows}, self._wait_opened)
         self._calls = Calls(services, self.run, self._waits)
         self._limits = _limits(services.limits, version)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
@@ -264,6 +264,11 @@ class Execution:
         if "in_doubt" in kinds:
             return End(RunStatus.IN_DOUBT, wake_at=wake_at)
         return End(RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING, wake_at=wake_at)
+
+    def _wait_opened(self) -> None:
+        # The guest may have said that it is idle before the task that answers its call came to open the wait.
+        if self._idle:
+            self._services.orders.notify(self.run.id)
 
     def _children_rest(self, expected: int) -> bool:
         states = self._children.values()

@@ -24,6 +24,8 @@ class Waiting:
     book: Book
     rows: dict[str, WaitRow]
     """Waits that were there when the run was taken up."""
+    opened: Callable[[], None]
+    """Called when a wait has been opened: the run may be able to pause now."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
     on_open: Callable[[], None] = lambda: None
     """Called when a wait has become open: the guest may have said before that it is idle."""

@@ -133,9 +133,10 @@ def is_modern(context: Context[Any, Any]) -> bool:
     return (context.protocol_version or "") >= MODERN
 
 
-def _reporter(context: Context[Any, Any] | None, told: int = 0) -> Callable[[Event], Awaitable[None]] | None:
+def _reporter(context: Context[Any, Any] | None) -> Callable[[Event], Awaitable[None]] | None:
     if context is None:
         return None
+    told = 0
 
     async def report(event: Event) -> None:
         # Every wait tells the whole timeline; numbers of events only grow, as the protocol wants of progress.

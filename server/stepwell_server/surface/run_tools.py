@@ -15,6 +15,7 @@ from stepwell_server.surface.arguments import (
 )
 from stepwell_server.surface.following import Follow, follow
 from stepwell_server.surface.inclusion import include_parts, show_run
+from stepwell_server.surface.questions import ASKED_KINDS
 from stepwell_server.surface.replies import reply, shorten
 from stepwell_server.surface.table import Answer, Call
 
@@ -43,7 +44,7 @@ async def start_and_follow(
 ) -> Answer:
     """Start a run of a stored workflow, wait for it, and answer; a failed run makes a failed answer."""
     engine = call.app.engine
-    return _answer(await follow(call, lambda: engine.start(name, arguments, options), seconds), failing=True)
+    return _answer(call, await follow(call, lambda: engine.start(name, arguments, options), seconds), failing=True)
 
 
 async def run_workflow(call: Call, given: RunWorkflow) -> Answer:
@@ -58,14 +59,14 @@ async def run_workflow(call: Call, given: RunWorkflow) -> Answer:
         pool=given.pool,
         labels=dict(given.labels),
     )
-    return _answer(await call.app.engine.start(given.name, given.arguments, options))
+    return _answer(call, await call.app.engine.start(given.name, given.arguments, options))
 
 
 async def run_code(call: Call, given: RunCode) -> Answer:
     """Run code that is not stored as a workflow."""
     engine = call.app.engine
     followed = await follow(call, lambda: engine.start_code(given.code, given.arguments), given.wait_seconds)
-    return _answer(followed, failing=True)
+    return _answer(call, followed, failing=True)
 
 
 async def get_run(call: Call, given: GetRun) -> Answer:
@@ -79,8 +80,8 @@ async def get_run(call: Call, given: GetRun) -> Answer:
     else:
         run = await engine.get(given.run_id)
     if not given.include and given.path is None and not given.offset:
-        return reply(show_run(run))
-    return reply(await include_parts(call, run, given))
+        return _answer(call, run)
+    return reply(await include_parts(call, run, given) | _next(call, run))
 
 
 async def list_runs(call: Call, given: ListRuns) -> Answer:
@@ -111,12 +112,12 @@ async def resume_run(call: Call, given: ResumeRun) -> Answer:
     async def resume() -> Run:
         return await engine.resume(given.run_id, given.decision, value=given.value, version=given.version, via=ORIGIN)
 
-    return _answer(await follow(call, resume, RESUME_WAIT_S))
+    return _answer(call, await follow(call, resume, RESUME_WAIT_S))
 
 
 async def cancel_run(call: Call, given: CancelRun) -> Answer:
     """End a run."""
-    return _answer(await call.app.engine.cancel(given.run_id, given.reason))
+    return _answer(call, await call.app.engine.cancel(given.run_id, given.reason))
 
 
 async def approve_run(call: Call, given: ApproveRun) -> Answer:
@@ -125,7 +126,7 @@ async def approve_run(call: Call, given: ApproveRun) -> Answer:
     if call.app.settings.policy.approvals == "person":
         raise Forbidden(
             'Only a person may decide here: [policy] approvals is "person" in stepwell.toml.',
-            hint=f"Tell the user to decide in a terminal: stepwell approve {run.id} (or reject, answer).",
+            hint=f"Tell the user to decide in a terminal: {_by_hand(run)}.",
         )
     _check_digest(run, given)
     decided = await call.app.engine.decide(
@@ -138,7 +139,7 @@ async def approve_run(call: Call, given: ApproveRun) -> Answer:
         reviewer=given.reviewer,
         via=ORIGIN,
     )
-    return _answer(decided)
+    return _answer(call, decided)
 
 
 def _check_digest(run: Run, given: ApproveRun) -> None:
@@ -155,7 +156,19 @@ def _check_digest(run: Run, given: ApproveRun) -> None:
     )
 
 
-def _answer(followed: Follow, *, failing: bool = False) -> Answer:
+def _answer(call: Call, followed: Follow, *, failing: bool = False) -> Answer:
     if not isinstance(followed, Run):
         return followed
-    return reply(show_run(followed), failed=failing and followed.status in FAILED)
+    return reply(show_run(followed) | _next(call, followed), failed=failing and followed.status in FAILED)
+
+
+def _next(call: Call, run: Run) -> JsonObject:
+    """Return another `next` where `approve_run` is of no use."""
+    asked = any(wait.kind in ASKED_KINDS for wait in run.waiting_for)
+    if not asked or call.app.settings.policy.approvals != "person":
+        return {}
+    return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_by_hand(run)}. Do not poll."}
+
+
+def _by_hand(run: Run) -> str:
+    return f"stepwell approve {run.id} (or reject, answer)"

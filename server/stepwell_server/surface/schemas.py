@@ -1,5 +1,6 @@
 """JSON Schemas as short as clients can use them."""
 
+from functools import cache
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -11,8 +12,9 @@ _UNSHOWN = frozenset({"title", "minLength", "maxLength", "maxProperties"})
 _HUGE = 1_000_000
 
 
+@cache
 def shown_schema(model: type[BaseModel]) -> JsonObject:
-    """Return the schema that clients are shown: the arguments' schema without bounds on length."""
+    """Return the schema that clients are shown: the arguments' schema without bounds on length. Not to be changed."""
     return _trim(input_schema(model))
 
 
@@ -28,8 +30,12 @@ def _trim(node: Any) -> Any:
     return {key: _trim(value) for key, value in found.items() if key not in _UNSHOWN | huge}
 
 
+@cache
 def input_schema(model: type[BaseModel]) -> JsonObject:
-    """Return the model's schema without titles, references and the null alternative of optional fields."""
+    """Return the model's schema without titles, references and the null alternative of optional fields.
+
+    Not to be changed by the caller.
+    """
     schema = model.model_json_schema()
     definitions: JsonObject = schema.pop("$defs", {})
     properties: JsonObject = schema.get("properties", {})
