@@ -92,6 +92,25 @@ for n in range(1_000):
         assert set(both["more"]) == {"timeline", "journal", "logs", "step_results"}
 
 
+async def test_runs_are_listed_in_pages_that_fit(tmp_path: Path) -> None:
+    async with in_memory(tmp_path, "auto") as client:
+        fail = 'def run(number: int) -> int:\n    """Fail."""\n    raise ValueError("long reason " * 200)'
+        await call(client, "create_workflow", name="fail_at_length", source=fail)
+        ids: list[str] = []
+        for number in range(60):
+            run = await call(client, "run_workflow", name="fail_at_length", arguments={"number": number})
+            ids.append(run["run_id"])
+        for run_id in ids:
+            await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        listed = await call(client, "list_runs", limit=100, status="failed")
+        assert (listed["total"], len(listed["runs"]) < 60) == (60, True)
+        seen = [run["run_id"] for run in listed["runs"]]
+        while listed["next_cursor"]:
+            listed = await call(client, "list_runs", limit=100, status="failed", cursor=listed["next_cursor"])
+            seen += [run["run_id"] for run in listed["runs"]]
+        assert sorted(seen) == sorted(ids)
+
+
 async def test_artifacts_are_read_in_parts(tmp_path: Path) -> None:
     code = "artifacts.save('text', 'ab\u20ac' * 20_000)\nartifacts.save('raw', bytes(range(256)) * 200)\n1"
     async with in_memory(tmp_path, "auto") as client:

@@ -102,7 +102,6 @@ class Execution:
             self._note_start(guest, restored)
             await self._start(guest, version)
             with services.orders.watch(self.run.id) as orders:
-                self._waits.on_open = orders.set
                 return await self._serve(guest, orders)
         finally:
             self._exit = await guest.close()

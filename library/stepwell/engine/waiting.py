@@ -27,8 +27,6 @@ class Waiting:
     opened: Callable[[], None]
     """Called when a wait has been opened: the run may be able to pause now."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
-    on_open: Callable[[], None] = lambda: None
-    """Called when a wait has become open: the guest may have said before that it is idle."""
     _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
 
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
@@ -43,7 +41,7 @@ class Waiting:
             self._store(wait)
         self.open[wait.key] = wait
         self._decisions[wait.key] = decided
-        self.on_open()
+        self.opened()
         try:
             async with asyncio.timeout(None if wait.until is None else max(0.0, wait.until - time.time())):
                 return await decided

@@ -10,7 +10,7 @@ from stepwell_server.surface.arguments import EmitEvent, GetGuide, ReadArtifact,
 from stepwell_server.surface.guide import TOPICS, read_guide
 from stepwell_server.surface.mistakes import near
 from stepwell_server.surface.paging import page
-from stepwell_server.surface.replies import MAX_RESULT, reply, shorten, size
+from stepwell_server.surface.replies import fit_list, reply, shorten, size
 from stepwell_server.surface.table import Answer, Call
 
 TEXT_BYTES = 15_000  # of an artifact in one result
@@ -25,14 +25,7 @@ async def search_tools(call: Call, given: SearchTools) -> Answer:
     toolbox = call.app.tools
     every = [tool for tool in toolbox.list_tools() if tool.policy != "deny"]
     found = toolbox.search_tools(given.query, given.limit) if given.query.strip() else every[: given.limit]
-    shown: list[JsonObject] = []
-    left = MAX_RESULT - 500
-    for tool in found:
-        described = _describe(tool)
-        left -= size(described) + 1
-        if left < 0 and shown:
-            break
-        shown.append(described)
+    shown, _ = fit_list([_describe(tool) for tool in found])
     follow = "Call them inside a workflow's source or run_code, as in `call`."
     if not shown:
         names = ", ".join(tool.name for tool in every[:30])

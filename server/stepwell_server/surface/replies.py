@@ -10,6 +10,7 @@ from stepwell.errors import StepwellError
 from stepwell.model import Json, JsonObject
 
 MAX_RESULT = 20_000  # bytes of JSON; hosts show a model about 40,000 characters and cut the rest
+ROOM = 1_500  # bytes kept for what stands around a list
 SMALL = 1_000  # bytes of a member that need not be cut
 KEPT = ("run_id", "status", "name", "version", "next", "source", "more")  # members that are never cut
 MAX_MESSAGE = 1200  # characters of an error's message
@@ -65,6 +66,18 @@ def fit_members(result: JsonObject, keep: tuple[str, ...] = KEPT) -> JsonObject:
         note = {"cut": True, "bytes": size(result[largest]), "begins": shorten(dump(result[largest]), SMALL // 2)}
         result = result | {largest: note}
     return result
+
+
+def fit_list(items: list[JsonObject]) -> tuple[list[JsonObject], int]:
+    """Return the items that fit one result, and how many that is where it is not all, else 0."""
+    left = MAX_RESULT - ROOM
+    shown: list[JsonObject] = []
+    for item in items:
+        left -= size(item) + 1
+        if left < 0 and shown:
+            return shown, len(shown)
+        shown.append(item)
+    return shown, 0
 
 
 def size(value: Json) -> int:

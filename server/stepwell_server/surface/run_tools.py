@@ -1,6 +1,7 @@
 """The tools that start runs, look at them and steer them."""
 
 from stepwell.engine import StartOptions
+from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
 from stepwell_server.surface.arguments import (
@@ -16,7 +17,7 @@ from stepwell_server.surface.arguments import (
 from stepwell_server.surface.following import Follow, follow
 from stepwell_server.surface.inclusion import include_parts, show_run
 from stepwell_server.surface.questions import ASKED_KINDS
-from stepwell_server.surface.replies import reply, shorten
+from stepwell_server.surface.replies import fit_list, reply, shorten
 from stepwell_server.surface.table import Answer, Call
 
 FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
@@ -102,7 +103,9 @@ async def list_runs(call: Call, given: ListRuns) -> Answer:
         for run in page.items
     ]
     follow_up = 'get_run(run_id="...") shows one run' if runs else "No run fits. invoke_workflow starts one."
-    return reply({"runs": runs, "total": page.total, "next_cursor": page.next_cursor, "next": follow_up})
+    shown, cut = fit_list(runs)
+    cursor = write_cursor(page.items[cut - 1].created_at, page.items[cut - 1].id) if cut else page.next_cursor
+    return reply({"runs": shown, "total": page.total, "next_cursor": cursor, "next": follow_up})
 
 
 async def resume_run(call: Call, given: ResumeRun) -> Answer:

@@ -1,7 +1,7 @@
 """The tools over the catalogue."""
 
 from stepwell.errors import InvalidArguments, NotFound
-from stepwell.model import JsonObject, Warn
+from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
 from stepwell_server.surface.arguments import (
     CreateWorkflow,
@@ -11,14 +11,14 @@ from stepwell_server.surface.arguments import (
     SearchWorkflows,
 )
 from stepwell_server.surface.paging import page
-from stepwell_server.surface.replies import MAX_RESULT, reply, shorten, size
+from stepwell_server.surface.replies import fit_list, reply, shorten
 from stepwell_server.surface.table import Answer, Call
 
 MAX_WARNINGS = 20  # shown
 MAX_PROBLEMS = 10  # files of the home named
 MAX_TEXT = 500  # characters of one warning or problem
 SOURCE_BYTES = 14_000  # of a source in one result
-ROOM = 1_500  # bytes kept for the frame around a list
+MAX_SIGNATURE = 800  # characters
 
 
 async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
@@ -51,12 +51,12 @@ async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
     """Find workflows by intent."""
     await call.app.folder.refresh()
     found = await call.app.catalog.search(given.query, given.limit)
-    results = [workflow_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
+    results = [_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
     if found.low_confidence:
         follow = "Nothing fits well. Solve the task, then keep the solution with create_workflow."
     else:
         follow = f"If it fits: {results[0]['call']}. Details: get_workflow(name=...). Else create_workflow."
-    shown, _ = _fit_list(results)
+    shown, _ = fit_list(results)
     return reply({"workflows": shown, "low_confidence": found.low_confidence, "next": follow})
 
 
@@ -64,7 +64,7 @@ async def list_workflows(call: Call, given: ListWorkflows) -> Answer:
     """List what is stored."""
     report = await call.app.folder.refresh()
     listed = await call.app.catalog.list(given.limit, given.cursor, given.tag)
-    shown, cut = _fit_list([workflow_summary(workflow) for workflow in listed.items])
+    shown, cut = fit_list([_summary(workflow) for workflow in listed.items])
     cursor = listed.items[cut - 1].name if cut else listed.next_cursor
     result: JsonObject = {"workflows": shown, "total": listed.total, "next_cursor": cursor}
     if report.problems:
@@ -101,6 +101,11 @@ async def delete_workflow(call: Call, given: DeleteWorkflow) -> Answer:
     return reply({"deleted": False, "name": given.name})
 
 
+def _summary(workflow: Workflow) -> JsonObject:
+    summary = workflow_summary(workflow)
+    return summary | {name: shorten(summary[name], MAX_SIGNATURE) for name in ("signature", "call")}
+
+
 async def _source(call: Call, given: CreateWorkflow) -> str:
     if given.from_run is None:
         if given.source is None:
@@ -132,15 +137,3 @@ def _warnings(warnings: tuple[Warn, ...]) -> list[JsonObject]:
     if len(warnings) > MAX_WARNINGS:
         shown.append({"code": "more", "line": None, "message": f"{len(warnings) - MAX_WARNINGS} more"})
     return shown
-
-
-def _fit_list(items: list[JsonObject]) -> tuple[list[JsonObject], int]:
-    """Return the items that fit one result, and how many that is where it is not all, else 0."""
-    left = MAX_RESULT - ROOM
-    shown: list[JsonObject] = []
-    for item in items:
-        left -= size(item) + 1
-        if left < 0 and shown:
-            return shown, len(shown)
-        shown.append(item)
-    return shown, 0
