@@ -97,7 +97,9 @@ CASES = {
         {},
         1,
     ),
-    "fences": Case("Here it is:\n```python\ndef run(n: int) -> int:\n    return n\n```\n".split("\n", 1)[1], {"n": 3}, 3),
+    "fences": Case(
+        "Here it is:\n```python\ndef run(n: int) -> int:\n    return n\n```\n".split("\n", 1)[1], {"n": 3}, 3
+    ),
     "indented": Case("\n    def run(n: int) -> int:\n        return n\n", {"n": 3}, 3),
     "main at the bottom": Case(
         "import asyncio\n\nasync def run(n: int = 5) -> int:\n    return n\n\nif __name__ == '__main__':\n"
@@ -112,7 +114,9 @@ CASES = {
         failed="No module named 'requests'",
     ),
     "forgotten import": Case(
-        "def run(text: str) -> dict:\n    return json.loads(text)\n", {"text": "{}"}, failed="name 'json' is not defined"
+        "def run(text: str) -> dict:\n    return json.loads(text)\n",
+        {"text": "{}"},
+        failed="name 'json' is not defined",
     ),
     "opens a file": Case(
         "def run() -> str:\n    with open('/etc/passwd') as file:\n        return file.read()\n",

@@ -97,6 +97,20 @@ class Book:
             data |= {"error": f"{frame.error.type}: {frame.error.message}"[:500], "final": frame.final}
         self.event(kind, data, frame.finished)
 
+    def fired(self, key: str, at: float, n: int) -> None:
+        """Note that a deadline of the body has passed.
+
+        Raises:
+            ProtocolViolation: its key is taken, or the number is not the next.
+        """
+        if key in self.entries:
+            raise ProtocolViolation(f"the guest recorded {key!r} twice")
+        self._count(n)
+        self._seq += 1
+        self._put(
+            Entry(self._seq, key, "fired", "deadline", "", "ok", value=NULL, delivery=n, opened_at=at, finished_at=at)
+        )
+
     def mark(self, n: int, key: str) -> None:
         """Note the place of an outcome in the order of deliveries.
 

@@ -191,7 +191,9 @@ class Execution:
         self._idle = False
         self._services.runs.take_slot(self.run.id)
         self._answered += 1
-        await guest.send(frames.Outcome(call.id, time.time(), answer.raw, answer.failure))
+        # The time in the journal, not that of sending: on a replay the body's clock must show the same.
+        settled = self._book.entries[call.key].finished_at or time.time()
+        await guest.send(frames.Outcome(call.id, settled, answer.raw, answer.failure))
 
     def _take(self, frame: frames.GuestFrame) -> End | None:
         match frame:
@@ -199,6 +201,8 @@ class Execution:
                 self._book.step(frame)
             case frames.Mark():
                 self._book.mark(frame.n, frame.key)
+            case frames.Fired():
+                self._book.fired(frame.key, frame.at, frame.mark)
             case frames.Log():
                 self._book.write(lambda c: timeline.add_log(c, self.run.id, frame.at, frame.level, frame.text))
             case frames.Note():

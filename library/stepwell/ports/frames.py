@@ -70,6 +70,14 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""
 
 
+class Fired(Struct, tag_field="t", tag="fired", forbid_unknown_fields=True):
+    """A deadline of the body (`asyncio.timeout`, `wait_for`) has passed, as its `mark`-th delivery. Not answered."""
+
+    key: str
+    at: float
+    mark: int
+
+
 class Mark(Struct, tag_field="t", tag="mark", forbid_unknown_fields=True):
     """The outcome of `key` was the `n`-th delivered to the workflow's body."""
 
@@ -130,7 +138,7 @@ class Diverged(Struct, tag_field="t", tag="diverged", forbid_unknown_fields=True
     line: int = 0
 
 
-GuestFrame = Ready | Call | Step | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
+GuestFrame = Ready | Call | Step | Fired | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
 
 
 # -- from the host -------------------------------------------------------------------------------------------

@@ -2,13 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from stepwell.sdk.handles import HostFunction, caller_line
-from stepwell.sdk.options import NAMES, read_options
+from stepwell.sdk.options import NAMES, StepOptions, read_options
 from stepwell.sdk.runtime import Deferred, operate, runtime
 from stepwell.sdk.step import NO_WORK, Step, function_options, step_name
 
@@ -61,23 +60,20 @@ class WorkflowContext:
         return step.finish()
 
     def parallel(self, *branches: Any) -> Any:
-        """Run awaitables (in `def` code: callables) beside each other; results in the order given."""
+        """Run awaitables and callables (each a step) beside each other; results in the order given."""
+        made = [_branch(branch) for branch in branches]
 
         async def all_of() -> list[Any]:
-            if runtime().blocking():
-                return [branch() if callable(branch) else branch for branch in branches]
-            return list(await asyncio.gather(*(_awaitable(branch) for branch in branches)))
+            return await runtime().run_async(_gather(made), None)
 
         return operate("ctx.parallel(...)", caller_line(WORKFLOW_FILE), all_of)
 
     def gather(self, **branches: Any) -> Any:
         """Like `parallel`, with results by name."""
+        made = [_branch(branch) for branch in branches.values()]
 
         async def all_of() -> dict[str, Any]:
-            if runtime().blocking():
-                return {name: branch() if callable(branch) else branch for name, branch in branches.items()}
-            results = await asyncio.gather(*(_awaitable(branch) for branch in branches.values()))
-            return dict(zip(branches, results, strict=True))
+            return dict(zip(branches, await runtime().run_async(_gather(made), None), strict=True))
 
         return operate("ctx.gather(...)", caller_line(WORKFLOW_FILE), all_of)
 
@@ -189,16 +185,27 @@ def _parse(first: Any, args: tuple[Any, ...]) -> tuple[str, Any, tuple[Any, ...]
     return (first, args[0], args[1:]) if args else (first, NO_WORK, ())
 
 
-def _awaitable(branch: Any) -> Any:
+def _branch(branch: Any) -> Any:
+    """Return what a branch of `parallel` waits for. Callables become steps: they may run in threads."""
     if isinstance(branch, Deferred) or hasattr(branch, "__await__"):
         return branch
     if callable(branch):
-        made: Callable[[], Any] = branch
-        return runtime().run_sync(made, None)
+        return Step(step_name(branch), branch, (), {}, StepOptions(), caller_line(WORKFLOW_FILE))
+    if runtime().blocking():
+        return branch  # in `def` code a call gives its value at once
     raise TypeError(
         f"ctx.parallel got a {type(branch).__name__}, not something to await; "
         "write ctx.step(tools.x, ...) instead of tools.x(...), which has already run"
     )
+
+
+async def _gather(branches: list[Any]) -> list[Any]:
+    waiting = [n for n, branch in enumerate(branches) if hasattr(branch, "__await__")]
+    results = await asyncio.gather(*(branches[n] for n in waiting))
+    values = list(branches)
+    for n, result in zip(waiting, results, strict=True):
+        values[n] = result
+    return values
 
 
 ctx = WorkflowContext()

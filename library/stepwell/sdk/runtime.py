@@ -161,7 +161,11 @@ class Deferred:
         self.line = line
         self.started = False
         self._start = start
+        self._number = runtime().scope().number()
         runtime().made(self)
+
+    def __hash__(self) -> int:
+        return self._number
 
     def start(self) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that does it; a second time is an error."""

@@ -27,6 +27,24 @@ class Scope:
     """Set when the attempt has timed out: whatever still runs in it may not make calls."""
     _counts: dict[str, int] = field(default_factory=dict[str, int])
     _tasks: int = 0
+    _objects: int = 0
+
+    def claim(self, key: str) -> str:
+        """Return the key of a call for which the author chose one.
+
+        Raises:
+            ValueError: another call in this scope has it.
+        """
+        name = escape(key)
+        if name in self._counts:
+            raise ValueError(f"key={key!r} is used twice here; give every call its own")
+        self._counts[name] = 1
+        return f"{self.path}{name}"
+
+    def number(self) -> int:
+        """Return a hash for an object made here: the same on every replay, which an address is not."""
+        self._objects += 1
+        return hash((self.path, self._objects))
 
     def key(self, name: str) -> str:
         """Return the next key for a call of that name."""

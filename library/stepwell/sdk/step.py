@@ -34,7 +34,7 @@ class Step(Deferred):
         self._kwargs = kwargs
         self._options = options
         self._scope = runtime().scope()
-        self._key = f"{self._scope.path}{options.key}" if options.key else self._scope.key(name)
+        self._key = self._scope.claim(options.key) if options.key else self._scope.key(name)
         self._digest = _digest(args, kwargs)
         if options.max_attempts > 1 and inspect.iscoroutine(work):
             work.close()

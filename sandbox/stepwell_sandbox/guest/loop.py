@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stepwell.sdk.runtime import Deferred
 from stepwell.sdk.scope import current_scope, enter_scope
+from stepwell_sandbox.guest.deadlines import Deadlines, install_deadlines
 
 if TYPE_CHECKING:
     from stepwell_sandbox.guest.channel import Channel
 
 T = TypeVar("T")
 STEP_THREADS = 32
+POLLING_TURNS = 500  # of the loop, without one in which nothing is ready, before an outcome is delivered all the same
 # Taken before `waits` makes the module's own one a timer of the run.
 _sleep = asyncio.sleep
 
 
-class Deliveries(Protocol):
+class Deliveries(Deadlines, Protocol):
     """What the loop asks of the runtime."""
 
     channel: "Channel"
@@ -61,6 +63,34 @@ class _Job:
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
+def _number(made: object) -> int:
+    scope = current_scope()
+    return id(made) if scope is None else scope.number()
+
+
+class _NumberedFuture(asyncio.Future[Any]):
+    """A future whose place in a set is the same on every replay."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._number = _number(self)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set is the same on every replay."""
+
+    def __init__(self, coroutine: Any, **options: Any) -> None:
+        # Before the task is made: making it enters it into asyncio's own set of tasks.
+        self._number = _number(self)
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class BodyLoop:
     """Runs coroutines of the workflow, one `run` at a time."""
 
@@ -75,6 +105,8 @@ class BodyLoop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end, delivering outcomes meanwhile."""
         loop = self._loop = asyncio.new_event_loop()
+        loop.create_future = lambda: _NumberedFuture(loop=loop)
+        install_deadlines(loop, self._runtime)
         loop.add_reader(self._runtime.channel.fd, self._readable)
         body = loop.create_task(coroutine)
         pump = loop.create_task(self._pump())
@@ -160,8 +192,10 @@ class BodyLoop:
         loop: Any = asyncio.get_running_loop()
         while True:
             await _turn()
-            # Empty but for this task: the body waits.
-            while loop._ready:
+            # Empty but for this task: the body waits. A body that polls is never quiet, and gets its outcomes so too.
+            for _ in range(POLLING_TURNS):
+                if not loop._ready:
+                    break
                 await _turn()
             if self._runtime.deliver_next() or self._start_jobs(loop):
                 continue
@@ -224,7 +258,7 @@ class BodyLoop:
             context = options.pop("context", None) or contextvars.copy_context()
             context.run(enter_scope, scope.branch())
             options["context"] = context
-        return asyncio.Task(coroutine, loop=loop, **options)
+        return _NumberedTask(coroutine, loop=loop, **options)
 
 
 async def _turn() -> None:

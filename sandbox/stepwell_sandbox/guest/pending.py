@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from stepwell.sdk import codec
@@ -12,7 +13,7 @@ from stepwell_sandbox.guest import failure
 class Pending:
     """One call or step whose outcome somebody waits for."""
 
-    __slots__ = ("at", "done", "error", "event", "future", "key", "kind", "mark", "ordered", "value")
+    __slots__ = ("at", "done", "error", "event", "future", "key", "kind", "mark", "on_turn", "ordered", "value")
 
     def __init__(self, key: str, kind: str, *, ordered: bool) -> None:
         self.key = key
@@ -25,6 +26,7 @@ class Pending:
         self.error: dict[str, Any] | None = None
         self.future: asyncio.Future[None] | None = None
         self.event: threading.Event | None = None
+        self.on_turn: Callable[[], None] | None = None
 
     def settle(self, at: float, value: Any, error: dict[str, Any] | None) -> None:
         """Take the outcome."""

@@ -159,7 +159,7 @@ class GuestRuntime:
             if pending.ordered and self.blocking() and not self.arrivals and not self.replaying:
                 self._delivered += 1
                 frame["mark"] = self._delivered
-                self._clock = report.finished
+                self._clock = max(self._clock, report.finished)
                 self.channel.send(frame)
                 return pending.take()
             self.channel.send(frame)
@@ -249,7 +249,25 @@ class GuestRuntime:
             self._release(pending)
         self.loop.wake()
 
+    def deadline(self, key: str, on_turn: Callable[[], None]) -> tuple[Pending, bool]:
+        """Return what stands for a deadline of the body, and whether an earlier attempt saw it pass."""
+        pending = Pending(key, "fired", ordered=True)
+        pending.on_turn = on_turn
+        record = self.replay.find(key, "fired:deadline:", caller_line(WORKFLOW_FILE))
+        if record is not None:
+            with self._lock:
+                self._answer(pending, record)
+        return pending, record is not None
+
+    def passed(self, pending: Pending) -> None:
+        """A deadline has passed; the body learns of it in its turn."""
+        with self._lock:
+            pending.settle(time.time(), None, None)
+            self._arrive(pending)
+
     def _release(self, pending: Pending) -> None:
+        if pending.on_turn is not None:
+            pending.on_turn()
         if pending.event is not None:
             pending.event.set()
         if pending.future is not None and not pending.future.done():
@@ -287,7 +305,10 @@ class GuestRuntime:
     def _mark(self, pending: Pending) -> None:
         self._delivered += 1
         pending.mark = self._delivered
-        self.channel.send({"t": "mark", "n": pending.mark, "key": pending.key})
+        if pending.kind == "fired":
+            self.channel.send({"t": "fired", "key": pending.key, "at": pending.at, "mark": pending.mark})
+        else:
+            self.channel.send({"t": "mark", "n": pending.mark, "key": pending.key})
 
     async def _outcome(self, pending: Pending, *, block: bool = False) -> None:
         if block or self.blocking():

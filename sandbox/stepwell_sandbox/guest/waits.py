@@ -1,17 +1,25 @@
-"""Waiting in the body of a workflow is durable, also where it is written with the standard library."""
+"""What asyncio and time offer to the body of a workflow, made durable and the same on every replay."""
 
 import asyncio
+import functools
 import time
 from typing import Any
 
+from stepwell.sdk.context import ctx
 from stepwell.sdk.handles import drive
 from stepwell.sdk.runtime import Runtime
 from stepwell.sdk.scope import current_scope
+from stepwell.sdk.step import step_name
 
 
 def install(runtime: Runtime) -> None:
-    """Make `asyncio.sleep` and `time.sleep` in the body timers of the run; inside steps they stay real."""
+    """Replace what would differ on a replay; inside steps all stays as it is.
+
+    Sleeps in the body become timers of the run, `asyncio.to_thread` a step, and `asyncio.as_completed` takes its
+    awaitables in their order instead of that of a set.
+    """
     real_async, real_sync = asyncio.sleep, time.sleep
+    real_to_thread, real_as_completed = asyncio.to_thread, asyncio.as_completed
 
     async def sleep(delay: float, result: Any = None) -> Any:
         scope = current_scope()
@@ -27,5 +35,16 @@ def install(runtime: Runtime) -> None:
             return
         drive(runtime.call("timer", "sleep", [], {"seconds": float(seconds)}, scope.key("sleep")))
 
+    async def to_thread(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        scope = current_scope()
+        if scope is None or not scope.ordered:
+            return await real_to_thread(fn, *args, **kwargs)
+        return await ctx.step(step_name(fn), functools.partial(fn, *args, **kwargs))
+
+    def as_completed(fs: Any, **options: Any) -> Any:
+        return real_as_completed([asyncio.ensure_future(item) for item in dict.fromkeys(fs)], **options)
+
     asyncio.sleep = sleep
     time.sleep = sleep_sync
+    asyncio.to_thread = to_thread
+    asyncio.as_completed = as_completed

@@ -20,7 +20,7 @@ ANSWER_S = 120.0  # how long a form may stay open where the client answers withi
 MIN_WAIT_S = 2.0  # after an answer, so that its consequence is seen
 MAX_ROUNDS = 8  # questions in one call; clients stop at about ten
 FIELD = "question"
-MODERN = "2026-07-28"
+MODERN = "2026-07-28"  # the first protocol version without requests from server to client
 
 Follow = Run | InputRequiredResult
 

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, ToolsListChanged
@@ -14,14 +15,15 @@ from mcp.types import Tool
 from stepwell.errors import NotFound
 from stepwell.model import Workflow
 from stepwell_server.app import App
+from stepwell_server.surface.following import MODERN
 from stepwell_server.surface.replies import shorten
 from stepwell_server.surface.table import Hints
 
 PREFIX = "wf_"
 MAX_PINNED = 64  # tools; clients cap what they load at about 128 in all
 MAX_DESCRIPTION = 1000  # characters
+TELL_S = 1.0  # for a client that does not read
 POLL_S = 1.0  # between looks at whether another process has changed the store
-MODERN = "2026-07-28"
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,8 @@ class Audience:
         await self.bus.publish(ToolsListChanged())
         for connection in list(self._connections):
             if connection.initialized.is_set():
-                await connection.send_tool_list_changed()
+                with anyio.move_on_after(TELL_S):
+                    await connection.send_tool_list_changed()
 
 
 class PinnedWatch:
