@@ -86,7 +86,7 @@ def size(items):
 
 RETURN = "return {'seen': seen, 'last': box}"
 
-ALL = frozenset({"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables"})
+ALL = frozenset({"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described"})
 """Groups of constructs, to leave some out."""
 
 
@@ -234,6 +234,8 @@ def beside(writer: Writer, rng: random.Random, path: str, tag: str, depth: int) 
     calls = [f"{name}(base, f'{{p}}.{path}.{n}')" for n in range(many)]
     together = ", ".join(calls)
     form = rng.choice(("gather", "parallel", "named", "tasks", "group", "mixed", "step", "deferred"))
+    if form == "step" and "described" not in writer.groups:
+        form = "deferred"
     match form:
         case "gather":
             return [f"saw(mine, 'all', {tag}, await asyncio.gather({together}))"]

@@ -17,6 +17,8 @@ from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 
 ATTEMPT = re.compile(r"@\d+/")
+MAX_ATTEMPT = 2**31
+HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
 
@@ -78,8 +80,11 @@ class Book:
         Raises:
             ProtocolViolation: its key is taken.
         """
+        check_key(frame.key)
         if frame.key in self.entries:
             raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
+        if not 0 < frame.attempt < MAX_ATTEMPT:
+            raise ProtocolViolation(f"the guest recorded attempt {frame.attempt} of a step")
         status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
         error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
         self._seq += 1
@@ -103,6 +108,7 @@ class Book:
         Raises:
             ProtocolViolation: its key is taken, or the number is not the next.
         """
+        check_key(key)
         if key in self.entries:
             raise ProtocolViolation(f"the guest recorded {key!r} twice")
         self._count(n)
@@ -160,6 +166,12 @@ class Book:
             journal.put_entry(connection, run_id, entry)
 
         self.write(write)
+
+
+def check_key(key: str) -> None:
+    """Raise ProtocolViolation if a guest uses a key that only the host gives out."""
+    if key.rpartition("!")[2] in HOST_KEYS:
+        raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
 
 
 def without_attempts(key: str) -> str:

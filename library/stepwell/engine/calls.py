@@ -10,7 +10,7 @@ from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.stored import act_on_artifact, query_artifact
 from stepwell.engine.waiting import Waiting
-from stepwell.errors import InvalidArguments, RequestError, ToolFailure
+from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, ToolSpec
 from stepwell.ports.frames import Call
@@ -32,6 +32,18 @@ class Calls:
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
+        try:
+            return await self._answer(call, decoded, digest)
+        except StepwellError:
+            raise
+        except Exception:
+            # Arguments that nobody thought of must not make the host try for ever.
+            log.exception("run %s: the call %s could not be answered", self._run.id, call.name)
+            answer = refuse("RuntimeError", f"the host could not answer the call {call.name}", "host_error")
+            self._book.settle(self._book.entries.get(call.key) or self._book.draft(call, digest), answer)
+            return answer
+
+    async def _answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         entry = self._book.entries.get(call.key)
         args: list[Json] = decoded.get("args", [])
         kwargs: JsonObject = decoded.get("kwargs", {})
@@ -76,7 +88,7 @@ class Calls:
         ask = {"prompt": f"Allow the tool {call.name}?", "context": {"tool": call.name, "arguments": arguments}}
         wait = waiting.approval_wait(self._run, key, call.name, label, ask)
         done = self._book.entries.get(key)
-        if done is not None and done.status == "ok":
+        if done is not None and (done.status, done.kind, done.digest) == ("ok", "approval", wait.digest):
             return None
         decision = await self._waits.until_decided(wait)
         self._waits.take(key)
@@ -180,8 +192,9 @@ class Calls:
         await self._book.durable()
         try:
             child_id = await self._services.runs.start_child(
-                self._run, call.key, call.name, args, kwargs, detached=detached
-            )
+                self._run, call.key, call.name, args, kwargs,
+                detached=detached, again=call.key not in self._waits.rows,
+            )  # fmt: skip
         except RequestError as error:
             answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")
             self._settle(call, entry, answer)
@@ -191,7 +204,7 @@ class Calls:
         else:
             self._book.event("child.started", {"workflow": call.name, "run_id": child_id})
             request: JsonObject = {"prompt": f"Waits for the workflow {call.name!r}", "context": {"run_id": child_id}}
-            decision = await self._waits.until_decided(NewWait(call.key, "child", call.name, request))
+            decision = await self._waits.until_child(NewWait(call.key, "child", call.name, request))
             self._waits.take(call.key)
             answer = _child_answer(call.name, child_id, decision or {})
         self._settle(call, entry, answer)

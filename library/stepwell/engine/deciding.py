@@ -4,10 +4,11 @@ import json
 import sqlite3
 import time
 
-from stepwell.engine.starting import unknown_run
+from stepwell.engine.ending import end_run
+from stepwell.engine.reopening import reopen, unknown_run
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Json, JsonObject, RunStatus
-from stepwell.store import journal, runs, timeline, waits
+from stepwell.store import runs, timeline, waits
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import WaitRow
 
@@ -42,6 +43,10 @@ def decide(
         )
     given = _answer(wait, decision, value)
     now = time.time()
+    if wait.until is not None and wait.until <= now:
+        raise Conflict(
+            f"{wait.key!r} of run {run_id} expired at {time.strftime('%H:%M:%S UTC', time.gmtime(wait.until))}"
+        )
     record: JsonObject = given | {"reason": reason[:MAX_TEXT], "reviewer": reviewer[:200], "via": via, "at": now}
     if not waits.decide_wait(connection, run_id, wait.key, record, now):
         raise Conflict(f"{wait.key!r} of run {run_id} has been decided already")
@@ -58,16 +63,16 @@ def resume(connection: sqlite3.Connection, run_id: str, decision: str | None, *,
         Conflict: the run is in no state for that.
     """
     row = _run(connection, run_id)
+    if decision == "discard":
+        _discard(connection, row, via)
+        return
     doubts = [wait for wait in waits.list_waits(connection, run_id, "open") if wait.kind == "in_doubt"]
     if doubts:
         _settle_doubt(connection, row, doubts[0], decision, value, via)
         return
-    if decision == "discard":
-        _discard(connection, row, via)
-        return
     if decision not in (None, "retry"):
         raise Conflict(f"run {run_id} has no call in doubt, so {decision!r} says nothing", hint="Leave decision out.")
-    _reopen(connection, row, via)
+    reopen(connection, row, via=via)
 
 
 def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> bool:
@@ -84,12 +89,7 @@ def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> bool
         runs.ask_cancel(connection, run_id, reason)
         return True
     now = time.time()
-    runs.finish_run(connection, run_id, RunStatus.CANCELLED, now, reason=reason)
-    timeline.add_event(connection, run_id, now, "run.cancelled", {"reason": reason})
-    if row.parent_id is not None and row.parent_key is not None:
-        error = {"type": "Cancelled", "message": reason or "the run was cancelled", "code": "cancelled"}
-        waits.decide_wait(connection, row.parent_id, row.parent_key, {"status": "cancelled", "error": error}, now)
-        runs.wake_run(connection, row.parent_id)
+    end_run(connection, row, RunStatus.CANCELLED, now, reason=reason or "the run was cancelled")
     for child in runs.list_children(connection, run_id):
         ask_cancel(connection, child, f"its parent {run_id} was cancelled")
     return True
@@ -188,42 +188,4 @@ def _discard(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
     if row.status not in (RunStatus.DEAD, RunStatus.FAILED, RunStatus.IN_DOUBT):
         raise Conflict(f"run {row.id} is {row.status}; only failed, dead or doubtful runs are discarded")
     now = time.time()
-    runs.finish_run(connection, row.id, RunStatus.CANCELLED, now, reason="discarded")
-    timeline.add_event(connection, row.id, now, "run.cancelled", {"reason": "discarded", "via": via})
-
-
-def _reopen(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
-    if row.status in LIVE:
-        raise Conflict(
-            f"run {row.id} is {row.status}; it goes on by itself",
-            hint=f"get_run(run_id={row.id!r}, wait_seconds=20) waits for it.",
-        )
-    if not runs.reopen_run(connection, row.id):
-        raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
-    failed = _what_failed(journal.list_entries(connection, row.id), row.error)
-    deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
-    if deliveries:
-        journal.drop_deliveries(connection, row.id, min(deliveries))
-    journal.drop_entries(connection, row.id, [entry.seq for entry in failed if entry.kind != "step"])
-    for entry in failed:
-        if entry.kind == "step":
-            journal.set_aside(connection, row.id, entry)
-    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": [e.name for e in failed]})
-
-
-def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journal.Entry]:
-    """Return the entries whose failure ended the run, which shall be tried anew.
-
-    Failures that the workflow handled stay: they are part of the path that it took. So do those inside of attempts,
-    which a new attempt does not look at.
-    """
-    if error is None:
-        return []
-    ended = json.loads(error)
-    texts = {f"{ended['type']}: {ended['message']}", *ended.get("cause", ())}
-    return [e for e in entries if e.status == "error" and e.error and "@" not in e.key and _text(e.error) in texts]
-
-
-def _text(error: str) -> str:
-    failure = json.loads(error)
-    return f"{failure['type']}: {failure['message']}"
+    end_run(connection, row, RunStatus.CANCELLED, now, reason="discarded", data={"via": via})

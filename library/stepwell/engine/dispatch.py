@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from stepwell.engine.ending import end_run
 from stepwell.engine.execution import Execution
 from stepwell.engine.lease import LEASE_S, boot_id, is_dead
 from stepwell.engine.services import Services
 from stepwell.errors import StoreError
+from stepwell.model import RunStatus
 from stepwell.store import runs, timeline, waits, workers
 from stepwell.store.runs import NewRun, RunRow
 
@@ -28,6 +30,7 @@ class Dispatcher:
         self._services = services
         self._slots = slots
         self._held: dict[str, asyncio.Task[None]] = {}
+        self._starting: set[str] = set()
         self._yielded: set[str] = set()
         self._kicked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -89,6 +92,9 @@ class Dispatcher:
         def insert(connection: sqlite3.Connection) -> RunRow | None:
             if runs.find_run(connection, run.id) is not None:
                 return None
+            key = run.idempotency_key
+            if key is not None and runs.find_by_idempotency(connection, run.workflow, key) is not None:
+                return None
             runs.insert_run(connection, run)
             timeline.add_event(
                 connection, run.id, now, "run.created", {"workflow": run.workflow, "version": run.version}
@@ -97,9 +103,13 @@ class Dispatcher:
                 return runs.claim_run(connection, run.id, self._services.worker, now)
             return runs.find_run(connection, run.id)
 
-        row = await self._services.database.write(insert)
-        if row is not None and row.owner == self._services.worker:
-            self._execute(row)
+        self._starting.add(run.id)
+        try:
+            row = await self._services.database.write(insert)
+            if row is not None and row.owner == self._services.worker:
+                self._execute(row)
+        finally:
+            self._starting.discard(run.id)
         return row is not None
 
     # -- tasks -----------------------------------------------------------------------------------------------------
@@ -192,10 +202,12 @@ class Dispatcher:
         expired, alive = await services.database.read(known)
         gone = [w for w in (*expired, *alive) if w != services.worker and (w in expired or is_dead(services.locks, w))]
         for worker in gone:
-            freed = await services.database.write(lambda c, worker=worker: workers.bury(c, worker, time.time()))
+            freed = await services.database.write(lambda c, worker=worker: _bury(c, worker))
             if freed:
-                log.info("%s is gone; its %d runs go on", worker, len(freed))
-        if gone:
+                log.info("%s is gone; its %d runs go on", worker, freed)
+        held = [*self._held, *self._starting]
+        lost = await services.database.write(lambda c: runs.release_lost(c, services.worker, held))
+        if gone or lost:
             self.kick()
 
     def _execute(self, row: RunRow) -> None:
@@ -210,3 +222,14 @@ class Dispatcher:
             del self._held[run_id]
         self._yielded.discard(run_id)
         self._kicked.set()
+
+
+def _bury(connection: sqlite3.Connection, worker: str) -> int:
+    """Take a dead worker out and end the runs that have outlived too many; return how many go on."""
+    now = time.time()
+    freed, poisoned = workers.bury(connection, worker, now)
+    for run_id in poisoned:
+        row = runs.find_run(connection, run_id)
+        if row is not None:
+            end_run(connection, row, RunStatus.DEAD, now)
+    return len(freed)

@@ -25,8 +25,9 @@ from stepwell.engine.pages import (
     write_cursor,
 )
 from stepwell.engine.recorder import Recorder
+from stepwell.engine.reopening import unknown_run
 from stepwell.engine.services import HostFunctions, Services
-from stepwell.engine.starting import Starter, unknown_run
+from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import Conflict, InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus
@@ -88,11 +89,11 @@ class Engine:
         with self._services.news.watch(run_id) as news:
             while True:
                 news.clear()
-                if on_event is not None:
-                    for event in await self.timeline(run_id, after=seen):
+                run = await self.get(run_id)  # before its events, so that the last of them is not missed
+                while on_event is not None and (events := await self.timeline(run_id, after=seen)):
+                    for event in events:
                         seen = event.n
                         await on_event(event)
-                run = await self.get(run_id)
                 left = deadline - time.time()
                 if left <= 0 or await self._rests(run, deadline):
                     return run
@@ -318,9 +319,9 @@ class _Control:
         self.take_slot = dispatcher.take_slot
 
     async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool
+        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool, again: bool
     ) -> str:
-        return await self._starter.start_child(parent, key, name, args, kwargs, detached=detached)
+        return await self._starter.start_child(parent, key, name, args, kwargs, detached=detached, again=again)
 
     async def cancel(self, run_id: str, reason: str) -> None:
         await self._engine.ask_cancel(run_id, reason)

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import sqlite3
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import msgspec
 from msgspec import Raw
 
-from stepwell.engine.book import Book
+from stepwell.engine.book import Book, check_key
 from stepwell.engine.calls import Calls
+from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
 from stepwell.engine.services import Services
@@ -81,8 +81,15 @@ class Execution:
             # The host's fault: the run is handed back, not failed; a run that does this every time ends as dead.
             log.exception("run %s: could not be worked on", self.run.id)
             end = End(RunStatus.PENDING)
-        with suppress(Fenced):
+        try:
             await self._close(end)
+        except Fenced:
+            log.warning("run %s: another process holds it now", self.run.id)
+        except Exception:
+            # It stays ours without anybody working on it: the dispatcher hands such runs back.
+            log.exception("run %s: its end could not be stored", self.run.id)
+        finally:
+            self._services.recorder.forget(self.lease)
 
     # -- the beginning ---------------------------------------------------------------------------------------------
 
@@ -93,7 +100,9 @@ class Execution:
             lambda c: (journal.list_entries(c, self.run.id), waits.list_waits(c, self.run.id, "open", "decided"))
         )
         self._book = Book(services.recorder, self.lease, entries)
-        self._waits = Waiting(self.run, self._book, {row.key: row for row in rows}, self._wait_opened)
+        self._waits = Waiting(
+            self.run, services.database, self._book, {row.key: row for row in rows}, self._wait_opened
+        )
         self._calls = Calls(services, self.run, self._waits)
         self._limits = _limits(services.limits, version)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
@@ -168,6 +177,7 @@ class Execution:
             self._work_s += time.monotonic() - began
 
     def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
+        check_key(call.key)
         decoded = msgspec.json.decode(call.args)
         if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
             raise ProtocolViolation("the guest made a call without an arguments object")
@@ -288,13 +298,11 @@ class Execution:
             await self._cancel_children(end)
 
             def write(connection: sqlite3.Connection) -> None:
-                runs.finish_run(connection, run.id, end.status, now, output=end.output, error=error, reason=end.reason)
                 runs.add_work(connection, run.id, self._work_s)
-                timeline.add_event(connection, run.id, now, f"run.{end.status}", _end_data(end))
-                if run.parent_id is not None and run.parent_key is not None:
-                    decision = {"status": end.status, "output": (end.output or b"").decode(), "error": _brief(end)}
-                    waits.decide_wait(connection, run.parent_id, run.parent_key, decision, now)
-                    runs.wake_run(connection, run.parent_id)
+                end_run(
+                    connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
+                    data=_end_data(end),
+                )  # fmt: skip
 
             self._services.recorder.add(self.lease, write)
         await self._services.recorder.durable(self.lease)
@@ -308,7 +316,7 @@ class Execution:
 
         def write(connection: sqlite3.Connection) -> None:
             if end.status is RunStatus.PENDING:
-                runs.release_run(connection, run.id)
+                runs.release_run(connection, run.id, now)
                 return
             runs.park_run(connection, run.id, end.status, end.wake_at)
             runs.add_work(connection, run.id, self._work_s)
@@ -381,16 +389,5 @@ def _failure_hint(failure: frames.Failure) -> str:
     return ""
 
 
-def _brief(end: End) -> JsonObject | None:
-    if end.error is not None:
-        return {"type": end.error.type, "message": end.error.message, "code": end.error.code}
-    if end.status is RunStatus.CANCELLED:
-        return {"type": "Cancelled", "message": end.reason or "the run was cancelled", "code": "cancelled"}
-    return None
-
-
 def _end_data(end: End) -> JsonObject:
-    data: JsonObject = {"reason": end.reason} if end.reason else {}
-    if end.error is not None:
-        data["error"] = f"{end.error.type}: {end.error.message}"[:500]
-    return data
+    return {} if end.error is None else {"error": f"{end.error.type}: {end.error.message}"[:500]}

@@ -5,15 +5,18 @@ for them to be durable, else within `DELAY_S`. Each batch of a run is fenced by 
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from stepwell.engine.live import Signals
-from stepwell.errors import Fenced
+from stepwell.errors import Fenced, HostError, StoreError
 from stepwell.store import runs
 from stepwell.store.database import Database
+
+log = logging.getLogger(__name__)
 
 DELAY_S = 0.015  # an entry is on disk at the latest 20 ms after it was made
 
@@ -34,7 +37,7 @@ class _Cycle:
 
     writes: dict[Lease, list[Write]] = field(default_factory=dict[Lease, list[Write]])
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
-    done: asyncio.Future[set[Lease]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Recorder:
@@ -47,24 +50,30 @@ class Recorder:
         self._cycle = _Cycle()
         self._committing: _Cycle | None = None
         self._filled = asyncio.Event()
+        self._lost: dict[Lease, HostError] = {}
 
     def add(self, lease: Lease, write: Write) -> None:
         """Queue a write."""
         self._cycle.writes.setdefault(lease, []).append(write)
         self._filled.set()
 
+    def forget(self, lease: Lease) -> None:
+        """The holder of the lease writes no more."""
+        self._lost.pop(lease, None)
+
     async def durable(self, lease: Lease) -> None:
         """Return when all that was queued for the run is on disk.
 
         Raises:
-            Fenced: another process holds the run; nothing of the batch was written.
+            Fenced: another process holds the run; nothing was written.
+            StoreError: a write was lost, now or before: the journal has a hole, and the run must be taken up anew.
         """
         for cycle in (self._committing, self._cycle):
             if cycle is not None and lease in cycle.writes:
                 cycle.urgent.set()
-                fenced = await asyncio.shield(cycle.done)
-                if lease in fenced:
-                    raise Fenced(f"run {lease.run_id} is held by another process now")
+                await asyncio.shield(cycle.done)
+        if lease in self._lost:
+            raise self._lost[lease]
 
     @asynccontextmanager
     async def serve(self) -> AsyncGenerator[None, None]:
@@ -97,23 +106,32 @@ class Recorder:
         self._cycle = _Cycle()
         self._filled.clear()
         try:
-            done = await self._database.write(lambda c: self._apply(c, cycle)) if cycle.writes else set[Lease]()
+            if cycle.writes:
+                self._lost |= await self._database.write(lambda c: self._apply(c, cycle))
         except Exception as error:  # noqa: BLE001  handed to every run that wrote; they stay resumable
-            cycle.done.set_exception(error)
-            cycle.done.exception()  # nobody may be waiting
-        else:
-            cycle.done.set_result(done)
+            log.error("a commit was lost: %s", error)  # noqa: TRY400  the message says it all
+            self._lost |= dict.fromkeys(cycle.writes, StoreError(f"a write was lost: {error}"))
         finally:
             self._committing = None
+            cycle.done.set_result(None)
         for lease in cycle.writes:
             self._news.notify(lease.run_id)
 
-    def _apply(self, connection: sqlite3.Connection, cycle: _Cycle) -> set[Lease]:
-        fenced: set[Lease] = set()
+    def _apply(self, connection: sqlite3.Connection, cycle: _Cycle) -> dict[Lease, HostError]:
+        lost: dict[Lease, HostError] = {}
         for lease, writes in cycle.writes.items():
+            if lease in self._lost:
+                continue  # what follows a hole must not be written
             if not runs.holds(connection, lease.run_id, self._worker, lease.epoch):
-                fenced.add(lease)
+                lost[lease] = Fenced(f"run {lease.run_id} is held by another process now")
                 continue
-            for write in writes:
-                write(connection)
-        return fenced
+            # One run's bad write must not take back what the others have written.
+            connection.execute("SAVEPOINT run")
+            try:
+                for write in writes:
+                    write(connection)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is this run's
+                connection.execute("ROLLBACK TO run")
+                lost[lease] = StoreError(f"run {lease.run_id} could not be written: {error}")
+            connection.execute("RELEASE run")
+        return lost

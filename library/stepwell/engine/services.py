@@ -28,9 +28,12 @@ class RunControl(Protocol):
     """What one run may ask for other runs and for itself."""
 
     async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Any], kwargs: JsonObject, *, detached: bool
+        self, parent: RunRow, key: str, name: str, args: list[Any], kwargs: JsonObject, *, detached: bool, again: bool
     ) -> str:
-        """Start a workflow and return its run id; the same (parent, key) gives the same run."""
+        """Start a workflow and return its run id; the same (parent, key) gives the same run.
+
+        With `again` a run that failed before goes on from its journal: its parent asks anew.
+        """
         ...
 
     async def cancel(self, run_id: str, reason: str) -> None:

@@ -12,8 +12,9 @@ from stepwell.engine.border import across_runs, plain
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.outcome import encode_plain
 from stepwell.engine.pages import StartOptions
-from stepwell.errors import Conflict, InvalidArguments, NotFound
-from stepwell.model import Json, JsonObject, Version
+from stepwell.engine.reopening import reopen
+from stepwell.errors import Conflict, InvalidArguments
+from stepwell.model import Json, JsonObject, RunStatus, Version
 from stepwell.ports import WorkflowSource
 from stepwell.sdk import codec
 from stepwell.store import runs
@@ -23,6 +24,7 @@ from stepwell.store.runs import NewRun, RunRow
 MAX_DEPTH = 16  # of runs that invoke runs
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 CODE_NAME = "run_code"
+REOPENED = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD)
 
 
 class Starter:
@@ -49,7 +51,7 @@ class Starter:
         return await self._start(CODE_NAME, version, arguments, options)
 
     async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool = False
+        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool, again: bool
     ) -> str:
         """Start a workflow from another run; the same call gives the same run.
 
@@ -58,7 +60,11 @@ class Starter:
             InvalidArguments: they do not fit, or the chain of invocations is too long.
         """
         child_id = f"{parent.root_id}.{codec.digest([parent.id, key])[:10]}"
-        if await self._database.read(lambda c: runs.find_run(c, child_id)) is not None:
+        known = await self._database.read(lambda c: runs.find_run(c, child_id))
+        if known is not None:
+            if again and known.status in REOPENED:
+                await self._database.write(lambda c: reopen(c, known, via=f"parent:{parent.id}"))
+                self._dispatcher.kick()
             return child_id
         chain = (*parent.chain, parent.workflow)
         if len(chain) >= MAX_DEPTH:
@@ -129,9 +135,3 @@ def _named(version: Version, args: list[Json], kwargs: JsonObject) -> JsonObject
     if twice:
         raise InvalidArguments(f"{', '.join(twice)}: given twice", hint=f"It is {version.signature}.")
     return given | kwargs
-
-
-def unknown_run(run_id: str, near: list[str]) -> NotFound:
-    """Return the error for a run that is not there."""
-    hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
-    return NotFound(f"there is no run {run_id[:80]!r}", hint=hint)

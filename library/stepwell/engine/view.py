@@ -89,6 +89,7 @@ def error_info(failure: Failure, hint: str = "") -> ErrorInfo:
         tuple(failure.cause),
         failure.traceback,
         hint,
+        failure.key,
     )
 
 

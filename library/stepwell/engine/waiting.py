@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.engine.book import Book
+from stepwell.engine.ending import decide_for_ended_child
 from stepwell.engine.outcome import Answer, give, refuse
 from stepwell.model import Json, JsonObject
 from stepwell.store import waits
+from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
 
@@ -21,6 +23,7 @@ class Waiting:
     """The open waits of one live run."""
 
     run: RunRow
+    database: Database
     book: Book
     rows: dict[str, WaitRow]
     """Waits that were there when the run was taken up."""
@@ -46,9 +49,31 @@ class Waiting:
             async with asyncio.timeout(None if wait.until is None else max(0.0, wait.until - time.time())):
                 return await decided
         except TimeoutError:
-            return None
+            return None if wait.kind == "timer" else await self._expire(wait.key)
         finally:
             del self.open[wait.key], self._decisions[wait.key]
+
+    async def until_child(self, wait: NewWait) -> JsonObject:
+        """Like `until_decided`, for a child, which may have ended before there was a wait for it."""
+        if wait.key not in self.rows:
+            self._store(wait)
+            now = time.time()
+            self.book.write(lambda c: decide_for_ended_child(c, self.run.id, wait.key, now))
+            await self.book.durable()
+            row = await self.find(wait.key)
+            self.rows[wait.key] = row
+        return await self.until_decided(wait) or {}
+
+    async def _expire(self, key: str) -> JsonObject | None:
+        # A decision that was written at the last moment counts: its giver was told so.
+        await self.book.durable()
+        return await self.database.write(lambda c: waits.expire_wait(c, self.run.id, key))
+
+    async def find(self, key: str) -> WaitRow:
+        """Return the row of a wait that is stored."""
+        row = await self.database.read(lambda c: waits.find_wait(c, self.run.id, key))
+        assert row is not None
+        return row
 
     def decide(self, key: str, decision: JsonObject) -> None:
         """A decision has come."""
@@ -145,7 +170,8 @@ def _number(value: Json, default: float) -> float:
 
 
 def _options(kwargs: JsonObject) -> list[JsonObject]:
-    given: list[Any] = kwargs.get("options") or []
+    options = kwargs.get("options")
+    given: list[Any] = options if isinstance(options, list) else []
     if not given and kwargs.get("input_type") == "approval":
         return [{"id": "approve", "label": "Approve"}, {"id": "reject", "label": "Reject"}]
     return [_option(option) for option in given[:200]]

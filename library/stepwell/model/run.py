@@ -47,6 +47,8 @@ class ErrorInfo:
     traceback: str = ""
     """Lines of the workflow's own code, made harmless; at most 8 KiB."""
     hint: str = ""
+    key: str | None = None
+    """The entry of the journal whose failure it is; what a resumed run tries again."""
 
     def describe(self) -> dict[str, Any]:
         """Return the form shown at the borders; empty extras are left out."""

@@ -26,6 +26,8 @@ class Failure(Struct, forbid_unknown_fields=True, omit_defaults=True):
     traceback: str = ""
     payload: Any = None
     """Codec form of the exception's arguments, opaque to the host."""
+    key: str | None = None
+    """The entry of the journal whose failure it is; None if the workflow's own code raised it."""
 
 
 # -- from the guest ------------------------------------------------------------------------------------------

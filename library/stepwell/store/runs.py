@@ -127,14 +127,15 @@ def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> li
         "UPDATE runs SET status = 'pending', wake_at = NULL WHERE wake_at <= ? AND status IN ('sleeping', 'waiting')",
         (now,),
     )
-    sql = "SELECT id FROM runs WHERE status = 'pending' ORDER BY created_at LIMIT ?"
-    return [row["id"] for row in connection.execute(sql, (limit,))]
+    sql = """SELECT id FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?)
+             ORDER BY created_at LIMIT ?"""
+    return [row["id"] for row in connection.execute(sql, (now, limit))]
 
 
 def has_claimable(connection: sqlite3.Connection, now: float) -> bool:
     """Whether `list_claimable` would find something, without writing."""
-    sql = """SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending')
-                 OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ? AND status IN ('sleeping', 'waiting'))"""
+    sql = """SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?1))
+                 OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ?1 AND status IN ('sleeping', 'waiting'))"""
     return bool(connection.execute(sql, (now,)).fetchone()[0])
 
 
@@ -159,9 +160,21 @@ def park_run(connection: sqlite3.Connection, run_id: str, status: RunStatus, wak
     )
 
 
-def release_run(connection: sqlite3.Connection, run_id: str) -> None:
-    """Let go of a run that another process can go on with at once."""
-    connection.execute("UPDATE runs SET status = 'pending', owner = NULL WHERE id = ?", (run_id,))
+def release_run(connection: sqlite3.Connection, run_id: str, now: float) -> None:
+    """Let go of a run that could not be worked on; it is tried again a little later each time."""
+    connection.execute(
+        """UPDATE runs SET status = 'pending', owner = NULL, crashes = crashes + 1, wake_at = ? + (1 << min(crashes, 6))
+           WHERE id = ?""",
+        (now, run_id),
+    )
+
+
+def release_lost(connection: sqlite3.Connection, worker: str, held: list[str]) -> int:
+    """Let go of runs that a worker owns without working on them; return how many there were."""
+    marks = ", ".join("?" * len(held))
+    sql = f"""UPDATE runs SET status = 'pending', owner = NULL, epoch = epoch + 1
+              WHERE owner = ? AND status = 'running' AND id NOT IN ({marks})"""
+    return connection.execute(sql, (worker, *held)).rowcount
 
 
 def wake_run(connection: sqlite3.Connection, run_id: str) -> None:
@@ -177,7 +190,7 @@ def reopen_run(connection: sqlite3.Connection, run_id: str) -> bool:
     """Make a failed or cancelled run pending again, with its journal."""
     changed = connection.execute(
         """UPDATE runs SET status = 'pending', error = NULL, reason = NULL, finished_at = NULL, cancel_reason = NULL,
-               crashes = 0, work_s = 0
+               crashes = 0, work_s = 0, wake_at = NULL
            WHERE id = ? AND status IN ('failed', 'cancelled', 'dead')""",
         (run_id,),
     )
@@ -236,6 +249,13 @@ def list_cancelled(connection: sqlite3.Connection, worker: str) -> list[str]:
     """Return the held runs of a worker that shall end."""
     sql = "SELECT id FROM runs WHERE owner = ? AND status = 'running' AND cancel_reason IS NOT NULL"
     return [row["id"] for row in connection.execute(sql, (worker,))]
+
+
+def find_child(connection: sqlite3.Connection, parent_id: str, key: str) -> RunRow | None:
+    """Return the child that a call of its parent started."""
+    sql = f"SELECT {COLUMNS} FROM runs WHERE parent_id = ? AND parent_key = ?"
+    row = connection.execute(sql, (parent_id, key)).fetchone()
+    return None if row is None else read_row(row)
 
 
 def list_children(connection: sqlite3.Connection, run_id: str) -> list[str]:

@@ -86,6 +86,15 @@ def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
     connection.execute("UPDATE waits SET status = 'taken' WHERE run_id = ? AND key = ?", (run_id, key))
 
 
+def expire_wait(connection: sqlite3.Connection, run_id: str, key: str) -> JsonObject | None:
+    """Close a wait whose deadline has passed; return the decision that came before, if one did."""
+    closed = connection.execute(
+        "UPDATE waits SET status = 'taken' WHERE run_id = ? AND key = ? AND status = 'open'", (run_id, key)
+    )
+    wait = None if closed.rowcount else find_wait(connection, run_id, key)
+    return None if wait is None else wait.decision
+
+
 def list_decided(connection: sqlite3.Connection, worker: str) -> list[str]:
     """Return the runs held by a worker for which decisions have come."""
     sql = """SELECT DISTINCT run_id FROM waits JOIN runs ON runs.id = waits.run_id

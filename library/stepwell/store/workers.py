@@ -45,17 +45,15 @@ def list_expired(connection: sqlite3.Connection, boot_id: str, monotonic: float)
     return [row["id"] for row in connection.execute(sql, (boot_id, monotonic))]
 
 
-def bury(connection: sqlite3.Connection, worker: str, now: float) -> list[str]:
-    """Take a dead worker out; return its runs, which are pending again or, after too many deaths, dead."""
+def bury(connection: sqlite3.Connection, worker: str, now: float) -> tuple[list[str], list[str]]:
+    """Take a dead worker out; return its runs: those that are pending again, and those that have had too many deaths."""
     rows = connection.execute(
-        """UPDATE runs SET owner = NULL, epoch = epoch + 1, crashes = crashes + 1,
-               status = CASE WHEN crashes + 1 >= ? THEN 'dead' ELSE 'pending' END,
-               finished_at = CASE WHEN crashes + 1 >= ? THEN ? END
-           WHERE owner = ? AND status = 'running' RETURNING id, status""",
-        (MAX_CRASHES, MAX_CRASHES, now, worker),
+        """UPDATE runs SET owner = NULL, epoch = epoch + 1, crashes = crashes + 1, status = 'pending'
+           WHERE owner = ? AND status = 'running' RETURNING id, crashes""",
+        (worker,),
     ).fetchall()
     connection.execute("DELETE FROM workers WHERE id = ?", (worker,))
     for row in rows:
-        kind = "run.dead" if row["status"] == "dead" else "lease.lost"
-        timeline.add_event(connection, row["id"], now, kind, {"worker": worker})
-    return [row["id"] for row in rows]
+        timeline.add_event(connection, row["id"], now, "lease.lost", {"worker": worker})
+    poisoned = [row["id"] for row in rows if row["crashes"] >= MAX_CRASHES]
+    return [row["id"] for row in rows if row["id"] not in poisoned], poisoned

@@ -12,6 +12,7 @@ from stepwell.sdk.scope import Scope, enter_scope
 from stepwell.sdk.step import find_class
 from stepwell_sandbox.guest import failure, output, program, waits
 from stepwell_sandbox.guest.channel import Channel
+from stepwell_sandbox.guest.pending import origin_key
 from stepwell_sandbox.guest.replay import Replay
 from stepwell_sandbox.guest.runtime import GuestRuntime
 from stepwell_sandbox.wire import GUEST_FD
@@ -37,9 +38,9 @@ def main(fd: int = GUEST_FD) -> None:
     except NonDeterminismError as error:
         last = {"t": "diverged", "key": error.key, "recorded": error.recorded, "found": error.found, "line": error.line}
     except ApprovalDenied as error:
-        last = {"t": "failed", "error": failure.describe(error) | {"code": "rejected"}}
+        last = {"t": "failed", "error": failure.describe(error) | {"code": "rejected", "key": origin_key(error)}}
     except BaseException as error:  # noqa: BLE001  the author's code; whatever it is, it is the run's result
-        last = {"t": "failed", "error": failure.describe(error)}
+        last = {"t": "failed", "error": failure.describe(error) | {"key": origin_key(error)}}
     output.flush()
     runtime.finish(last)
 

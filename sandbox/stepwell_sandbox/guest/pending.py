@@ -35,5 +35,20 @@ class Pending:
     def take(self) -> Any:
         """Return or raise the outcome as the workflow gets it."""
         if self.error is not None:
-            raise failure.rebuild(self.error)
+            error: Any = failure.rebuild(self.error)
+            error.__stepwell_key__ = self.key
+            raise error
         return codec.decode(self.value, find_class)
+
+
+def origin_key(error: BaseException) -> str | None:
+    """Return the entry of the journal whose failure an exception is, or was raised for."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        key = getattr(current, "__stepwell_key__", None)
+        if key is not None:
+            return str(key)
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return None

@@ -1,0 +1,57 @@
+"""A run that has ended without completing, taken up again from its journal."""
+
+import json
+import sqlite3
+import time
+
+from stepwell.errors import Conflict, NotFound
+from stepwell.model import LIVE
+from stepwell.store import journal, runs, timeline
+from stepwell.store.runs import RunRow
+
+
+def reopen(connection: sqlite3.Connection, row: RunRow, *, via: str) -> None:
+    """Make a failed, cancelled or dead run pending; what failed is tried anew, all else is restored.
+
+    Raises:
+        Conflict: the run goes on by itself, or its end is final.
+    """
+    if row.status in LIVE:
+        raise Conflict(
+            f"run {row.id} is {row.status}; it goes on by itself",
+            hint=f"get_run(run_id={row.id!r}, wait_seconds=20) waits for it.",
+        )
+    if not runs.reopen_run(connection, row.id):
+        raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
+    failed = _what_failed(journal.list_entries(connection, row.id), row.error)
+    deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
+    if deliveries:
+        journal.drop_deliveries(connection, row.id, min(deliveries))
+    journal.drop_entries(connection, row.id, [entry.seq for entry in failed if entry.kind != "step"])
+    for entry in failed:
+        if entry.kind == "step":
+            journal.set_aside(connection, row.id, entry)
+    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": [e.name for e in failed]})
+
+
+def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journal.Entry]:
+    """Return the entries whose failure ended the run, which shall be tried anew.
+
+    That is the one whose exception left the body, and those that the body learned of later or never. Failures before
+    it were handled: they are part of the path that the run took.
+    """
+    key = json.loads(error).get("key") if error is not None else None
+    first = next((entry for entry in entries if entry.key == key and entry.status == "error"), None)
+    if first is None:
+        return []
+    return [e for e in entries if e.status == "error" and "@" not in e.key and _not_before(e, first)]
+
+
+def _not_before(entry: journal.Entry, first: journal.Entry) -> bool:
+    return entry.delivery is None or first.delivery is None or entry.delivery >= first.delivery
+
+
+def unknown_run(run_id: str, near: list[str]) -> NotFound:
+    """Return the error for a run that is not there."""
+    hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
+    return NotFound(f"there is no run {run_id[:80]!r}", hint=hint)
