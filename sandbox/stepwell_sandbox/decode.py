@@ -7,12 +7,14 @@ import msgspec
 from msgspec import Struct
 
 from stepwell.errors import ProtocolViolation
+from stepwell.model.text import clean_text
 from stepwell.ports.frames import (
     Call,
     Diverged,
     Done,
     Failed,
     Failure,
+    Fired,
     GuestFrame,
     Idle,
     Log,
@@ -22,7 +24,6 @@ from stepwell.ports.frames import (
     Step,
     Terminated,
 )
-from stepwell_sandbox.text import clean_text
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
@@ -32,6 +33,7 @@ MAX_TEXT = 32 * 1024
 MAX_NAME = 256
 """Characters of the type or code of an exception."""
 MAX_CAUSES = 16
+MAX_NUMBER = 10**6  # of a line or an attempt that is shown
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 
@@ -99,7 +101,7 @@ def check_shape(raw: bytes) -> None:
     if len(structure) - len(brackets) // 2 > MAX_NODES:
         raise ProtocolViolation(
             f"the guest sent a value of more than {MAX_NODES} parts",
-            hint="Save large values with artifacts.save() and pass the name on.",
+            hint="Pass smaller values: split the list, or save it in parts with artifacts.save() and pass their names on.",
         )
     if max(accumulate(array("b", brackets.translate(_STEPS))), default=0) > MAX_DEPTH:
         raise ProtocolViolation(
@@ -135,7 +137,7 @@ def _outside_strings(raw: bytes) -> bytes:
     if quoted.count(b'"') > 2 * MAX_NODES:
         raise ProtocolViolation(
             f"the guest sent a value of more than {MAX_NODES} parts",
-            hint="Save large values with artifacts.save() and pass the name on.",
+            hint="Pass smaller values: split the list, or save it in parts with artifacts.save() and pass their names on.",
         )
     return b'""'.join(quoted.split(b'"')[::2])
 
@@ -153,12 +155,17 @@ def _harmless(frame: GuestFrame) -> GuestFrame:
         case Step():
             if frame.error is not None:
                 _clean_failure(frame.error)
-        case Ready() | Call() | Mark() | Idle() | Done() | Diverged():
+        case Diverged():
+            frame.recorded, frame.found = _text(frame.recorded), _text(frame.found)
+        case Ready() | Call() | Mark() | Fired() | Idle() | Done():
             pass
     return frame
 
 
 def _clean_failure(error: Failure) -> None:
+    error.step = None if error.step is None else clean_text(error.step[:MAX_NAME])
+    error.attempt = None if error.attempt is None else max(1, min(error.attempt, MAX_NUMBER))
+    error.line = None if error.line is None else max(1, min(error.line, MAX_NUMBER))
     error.type, error.code = clean_text(error.type[:MAX_NAME]), clean_text(error.code[:MAX_NAME])
     error.message, error.traceback = _text(error.message), _text(error.traceback)
     error.cause = [_text(cause) for cause in error.cause[:MAX_CAUSES]]

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from stepwell.errors import LimitExceeded, ProtocolViolation, RunError, SandboxUnavailable
+from stepwell.model.text import clean_text, cut_text
 from stepwell.ports.frames import (
     PROTOCOL,
     Call,
@@ -28,7 +29,6 @@ from stepwell.ports.frames import (
 from stepwell.ports.sandbox import Exit, Limits
 from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.decode import Unconfined, decode_first, decode_frame
-from stepwell_sandbox.text import clean_text, cut_text
 from stepwell_sandbox.wire import HEADER
 
 MAX_BATCH_FRAMES = 256

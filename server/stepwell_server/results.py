@@ -35,6 +35,19 @@ def run_result(run: Run) -> dict[str, Any]:
     }
     if run.warnings:
         shown["warnings"] = list(run.warnings)
+    return _within_limit(shown)
+
+
+def _within_limit(shown: dict[str, Any]) -> dict[str, Any]:
+    """Cut what is left too long: many waits, long prompts, long names of steps."""
+    if len(json.dumps(shown, ensure_ascii=False)) <= MAX_RESULT:
+        return shown
+    for name in ("completed_steps", "skipped_steps"):
+        shown[name] = [step[:100] for step in shown[name][-20:]]
+    shown["waiting_for"] = [
+        wait | {"prompt": wait["prompt"][:300], "context": None, "options": wait["options"][:20], "cut": True}
+        for wait in shown["waiting_for"][:5]
+    ]
     return shown
 
 

@@ -36,7 +36,7 @@ COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "60"))
 SEED = os.environ.get("STEPWELL_PROGRAMS_SEED", "1")
 BATCH = 30
 CONFIG = LOCAL_HTTP + "[workers]\nconcurrency = 32\n"
-STUCK_S = 40.0  # without any change of any run
+STUCK_S = 15.0  # without any change of any run
 HOLD = """
 import asyncio, signal, sys
 from stepwell_server import Session
@@ -50,6 +50,10 @@ async def hold():
 if sys.stdin.readline():
     asyncio.run(hold())
 """
+
+
+class Stuck(Exception):
+    """Runs that go no further, by id."""
 
 
 class Errands(Outside):
@@ -93,7 +97,7 @@ class Holder:
 
     def __init__(self, home: Path) -> None:
         command = [sys.executable, "-c", HOLD, str(home)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
     def open(self) -> None:
         assert self._process.stdin is not None
@@ -147,6 +151,7 @@ class Driver:
 
     app: App
     outside: Errands
+    holder: Holder
     repeated: Counter[str] = field(default_factory=Counter[str])
     """Tags of effects that were decided to be tried again."""
 
@@ -159,8 +164,8 @@ class Driver:
             arguments = {"base": self.outside.url, "p": program.seed}
             await self.app.engine.start(name, arguments, StartOptions(run_id=program.seed))
 
-    async def until_ended(self, holder: Holder, interruptions: "Interruptions | None" = None) -> Holder:
-        """Decide and interrupt until all runs have ended; return the last holder."""
+    async def until_ended(self, interruptions: "Interruptions | None" = None) -> None:
+        """Decide and interrupt until all runs have ended."""
         state: Any = None
         changed = time.monotonic()
         while True:
@@ -170,14 +175,15 @@ class Driver:
             live = [run for run, status in found[0] if status in LIVE]
             failed = await self._decide()
             if not live and not failed:
-                return holder
-            assert time.monotonic() - changed < STUCK_S, f"runs hang: {live}"
+                return
+            if time.monotonic() - changed > STUCK_S:
+                raise Stuck(live)
             if interruptions is not None:
-                holder = interruptions.interrupt(holder, self.outside.requests)
+                self.holder = interruptions.interrupt(self.holder, self.outside.requests)
             await asyncio.sleep(0.02)
 
     async def _decide(self) -> bool:
-        """Answer questions, decide on lost calls, resume runs whose process was killed; whether one was resumed."""
+        """Answer questions, decide on lost calls, resume runs that were killed too often; whether one was resumed."""
         engine = self.app.engine
         asked, crashed = await self.app.database.read(_asked)
         for run_id, key, kind, request in asked:
@@ -242,7 +248,8 @@ def _asked(connection: sqlite3.Connection) -> tuple[list[tuple[str, str, str, An
     sql = """SELECT run_id, key, kind, request FROM waits JOIN runs ON runs.id = run_id
              WHERE waits.status = 'open' AND kind IN ('input', 'approval', 'in_doubt') ORDER BY waits.opened_at, key"""
     asked = [(row["run_id"], row["key"], row["kind"], json.loads(row["request"])) for row in connection.execute(sql)]
-    crashed = "SELECT id FROM runs WHERE status = 'failed' AND json_extract(error, '$.type') = 'GuestCrashed'"
+    crashed = """SELECT id FROM runs WHERE status = 'dead'
+                 OR status = 'failed' AND json_extract(error, '$.type') = 'GuestCrashed'"""
     return asked, [row["id"] for row in connection.execute(crashed)]
 
 
@@ -292,7 +299,11 @@ KINDS = ("kill", "kill", "kill", "overlap", "close", "guest")
 @asynccontextmanager
 async def driving(home: Path, outside: Errands) -> AsyncGenerator[Driver, None]:
     async with open_app(home, execute=False) as app:
-        yield Driver(app, outside)
+        driver = Driver(app, outside, Holder(home))
+        try:
+            yield driver
+        finally:
+            driver.holder.end(signal.SIGKILL)
 
 
 async def execute(home: Path, programs: list[Program], rng: random.Random, times: int) -> list[str]:
@@ -302,24 +313,24 @@ async def execute(home: Path, programs: list[Program], rng: random.Random, times
         assert isinstance(outside, Errands)
         async with driving(make_home(home, CONFIG), outside) as driver:
             await driver.start(programs)
-            holder = Holder(home)
-            holder.open()
+            driver.holder.open()
             interruptions = Interruptions(home, rng, len(programs), times)
             try:
-                holder = await driver.until_ended(holder, interruptions)
+                await driver.until_ended(interruptions)
                 first = await driver.ended()
                 for run in first.values():
                     wrong += [f"{run.id}: {what}" for what in check_run(run)]
                 wrong += check_effects(outside, driver.repeated)
                 asked = outside.asked.copy()
                 await driver.run_again()
-                holder = await driver.until_ended(holder)
+                await driver.until_ended()
                 again = await driver.ended()
                 for run in first.values():
                     new = {tag for tag, n in outside.asked.items() if n > asked[tag] and tag.startswith(run.id + ".")}
                     wrong += [f"{run.id}: {what}" for what in check_again(run, again[run.id], new)]
+            except Stuck as stuck:
+                wrong += [f"{run}: hangs" for run in stuck.args[0]]
             finally:
-                holder.end(signal.SIGKILL)
                 interruptions.close()
     return wrong
 

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from stepwell.errors import ProtocolViolation
+from stepwell.model.text import clean_text, cut_text
 from stepwell.ports.frames import Call, Done, Failed, Log, Note, Step
 from stepwell_sandbox.decode import MAX_DEPTH, MAX_NODES, decode_first, decode_frame
-from stepwell_sandbox.text import clean_text, cut_text
 
 CALL = b'{"t":"call","id":1,"key":"k","kind":"tool","name":"n","args":{"args":[],"kwargs":{"x":1}}}'
 

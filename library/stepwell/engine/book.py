@@ -18,6 +18,9 @@ from stepwell.store.journal import Entry
 
 ATTEMPT = re.compile(r"@\d+/")
 MAX_ATTEMPT = 2**31
+MAX_KEY = 2000  # characters
+MAX_NAME = 200  # characters
+MAX_TIME = 1e11  # unix seconds
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
@@ -65,10 +68,12 @@ class Book:
         self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
 
     def earlier_effect(self, key: str, label: str) -> Entry | None:
-        """Return the same call of an earlier attempt of its step, if it succeeded."""
+        """Return the same call of an earlier attempt of its step, if it had its effect or nobody knows."""
         name = _effect_name(key, label)
         entry = None if name is None else self._effects.get(name)
-        return entry if entry is not None and entry.status == "ok" else None
+        if entry is None or entry.key == key:
+            return None
+        return entry if entry.status in ("ok", "in_doubt") or was_in_doubt(entry) else None
 
     def doubt(self, entry: Entry) -> None:
         """Note that nobody knows whether the call had its effect."""
@@ -83,8 +88,7 @@ class Book:
         check_key(frame.key)
         if frame.key in self.entries:
             raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
-        if not 0 < frame.attempt < MAX_ATTEMPT:
-            raise ProtocolViolation(f"the guest recorded attempt {frame.attempt} of a step")
+        _check_step(frame)
         status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
         error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
         self._seq += 1
@@ -169,9 +173,32 @@ class Book:
 
 
 def check_key(key: str) -> None:
-    """Raise ProtocolViolation if a guest uses a key that only the host gives out."""
+    """Raise ProtocolViolation if a guest uses a key that no honest one has, or that only the host gives out."""
+    if not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        raise ProtocolViolation("the guest used a key that is too long or not printable")
     if key.rpartition("!")[2] in HOST_KEYS:
         raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
+
+
+def check_name(name: str) -> None:
+    """Raise ProtocolViolation if a step or call has a name that no honest guest gives it."""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ProtocolViolation("the guest used a name that is too long or not printable")
+
+
+def _check_step(frame: Step) -> None:
+    check_name(frame.name)
+    failed = frame.status == "error"
+    times = all(0 <= at < MAX_TIME for at in (frame.started, frame.finished))
+    if not 0 < frame.attempt < MAX_ATTEMPT or not times or failed != (frame.error is not None):
+        raise ProtocolViolation("the guest recorded a step with an impossible attempt, time or outcome")
+    if not frame.final and not failed:
+        raise ProtocolViolation("the guest recorded a step that goes on after it succeeded")
+
+
+def was_in_doubt(entry: Entry) -> bool:
+    """Whether the call was given up without knowing if it had its effect."""
+    return entry.error is not None and msgspec.json.decode(entry.error).get("code") == "in_doubt"
 
 
 def without_attempts(key: str) -> str:

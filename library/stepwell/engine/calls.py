@@ -20,6 +20,8 @@ from stepwell.store.waits import NewWait
 
 log = logging.getLogger(__name__)
 
+IN_DOUBT = "in_doubt"  # the code of the failure of a call that was given up
+
 
 class Calls:
     """Answers the calls of one live run."""
@@ -75,11 +77,13 @@ class Calls:
                 )
             arguments = tools.bind(spec, args, kwargs)
         except ToolFailure as error:
-            return await self._recorded(call, digest, _now(tool_failed(error)))
+            # What is refused now may have been sent by an earlier attempt, under another policy.
+            decided = None if entry is None else await self._in_doubt(call, entry, kwargs)
+            return decided or self._settle(call, entry or self._book.draft(call, digest), tool_failed(error))
         if spec.policy == "approve":
             denied = await self._approved(call, digest, arguments)
             if denied is not None:
-                return await self._recorded(call, digest, _now(denied))
+                return self._settle(call, entry or self._book.draft(call, digest), denied)
         return await self._call_tool(call, entry, digest, spec, arguments)
 
     async def _approved(self, call: Call, digest: str, arguments: JsonObject) -> Answer | None:
@@ -101,13 +105,12 @@ class Calls:
         self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
     ) -> Answer:
         label = f"{call.kind}:{call.name}:{digest}"
-        if entry is None and not spec.read_only and (done := self._book.earlier_effect(call.key, label)) is not None:
+        earlier = None if entry is not None or spec.read_only else self._book.earlier_effect(call.key, label)
+        if earlier is not None and earlier.status == "ok":
             # An earlier attempt of the step had this effect already: the new one gets its result.
-            answer = Answer(done.value)
-            self._book.settle(self._book.draft(call, digest), answer)
-            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": done.key})
-            return answer
-        doubtful = entry is not None and not spec.repeatable
+            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
+            return self._settle(call, self._book.draft(call, digest), Answer(earlier.value))
+        doubtful = (entry is not None or earlier is not None) and not spec.repeatable
         if entry is None:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
@@ -115,7 +118,7 @@ class Calls:
         context = CallContext(self._run.id, self._run.workflow, f"{self._run.id}:{without_attempts(call.key)}:{digest}")
         while True:
             if doubtful:
-                decided = await self._in_doubt(call, entry, spec, arguments)
+                decided = await self._in_doubt(call, entry, arguments)
                 if decided is not None:
                     return decided
             self._book.event("call.started", {"call": call.name, "key": call.key})
@@ -132,13 +135,12 @@ class Calls:
                     continue
                 message = f"{call.name} gave no answer: {type(error).__name__}"
                 answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
-            self._settle(call, entry, answer)
-            return answer
+            return self._settle(call, entry, answer)
 
-    async def _in_doubt(self, call: Call, entry: Entry, spec: ToolSpec, arguments: JsonObject) -> Answer | None:
+    async def _in_doubt(self, call: Call, entry: Entry, arguments: JsonObject) -> Answer | None:
         """Return the outcome that was decided on; None to make the call again."""
-        prompt = f"{spec.name} was called and its answer was lost. Did it happen?"
-        request = {"prompt": prompt, "context": {"tool": spec.name, "arguments": arguments}}
+        prompt = f"{call.name} was called and its answer was lost. Did it happen?"
+        request = {"prompt": prompt, "context": {"tool": call.name, "arguments": arguments}}
         self._book.event("run.in_doubt", {"call": call.name, "key": call.key})
         key = f"{call.key}!doubt"
         decision = await self._waits.until_decided(NewWait(key, "in_doubt", call.name, request))
@@ -149,9 +151,8 @@ class Calls:
         if chosen == "value":
             answer = give((decision or {}).get("value"))
         else:
-            answer = refuse("ToolError", f"{call.name} was given up: its answer was lost", "in_doubt", tool=call.name)
-        self._settle(call, entry, answer)
-        return answer
+            answer = refuse("ToolError", f"{call.name} was given up: its answer was lost", IN_DOUBT, tool=call.name)
+        return self._settle(call, entry, answer)
 
     # -- the host's own functions ------------------------------------------------------------------------------------
 
@@ -174,8 +175,7 @@ class Calls:
                 answer = give(await self._services.functions.act(call.name, plain(kwargs), self._run.id))
         except RequestError as error:
             answer = refused(error)
-        self._settle(call, entry, answer)
-        return answer
+        return self._settle(call, entry, answer)
 
     async def _recorded(self, call: Call, digest: str, work: Any) -> Answer:
         answer: Answer = await work
@@ -197,8 +197,7 @@ class Calls:
             )  # fmt: skip
         except RequestError as error:
             answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")
-            self._settle(call, entry, answer)
-            return answer
+            return self._settle(call, entry, answer)
         if detached:
             answer = give(child_id)
         else:
@@ -207,8 +206,7 @@ class Calls:
             decision = await self._waits.until_child(NewWait(call.key, "child", call.name, request))
             self._waits.take(call.key)
             answer = _child_answer(call.name, child_id, decision or {})
-        self._settle(call, entry, answer)
-        return answer
+        return self._settle(call, entry, answer)
 
     async def _wait(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
         label = f"{call.kind}:{call.name}:{digest}"
@@ -231,16 +229,13 @@ class Calls:
             self._book.event("wait.ended", {"key": call.key, "kind": wait.kind, "name": wait.name})
         return answer
 
-    def _settle(self, call: Call, entry: Entry, answer: Answer) -> None:
+    def _settle(self, call: Call, entry: Entry, answer: Answer) -> Answer:
         self._book.settle(entry, answer)
         data: JsonObject = {"call": call.name, "key": call.key}
         if answer.failure is not None:
             data["error"] = f"{answer.failure.type}: {answer.failure.message}"[:500]
         self._book.event("call.completed" if answer.failure is None else "call.failed", data)
-
-
-async def _now(answer: Answer) -> Answer:
-    return answer
+        return answer
 
 
 def _child_answer(workflow: str, child_id: str, decision: JsonObject) -> Answer:

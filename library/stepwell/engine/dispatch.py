@@ -30,7 +30,7 @@ class Dispatcher:
         self._services = services
         self._slots = slots
         self._held: dict[str, asyncio.Task[None]] = {}
-        self._starting: set[str] = set()
+        self._idle: set[str] = set()
         self._yielded: set[str] = set()
         self._kicked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -103,13 +103,9 @@ class Dispatcher:
                 return runs.claim_run(connection, run.id, self._services.worker, now)
             return runs.find_run(connection, run.id)
 
-        self._starting.add(run.id)
-        try:
-            row = await self._services.database.write(insert)
-            if row is not None and row.owner == self._services.worker:
-                self._execute(row)
-        finally:
-            self._starting.discard(run.id)
+        row = await self._services.database.write(insert)
+        if row is not None and row.owner == self._services.worker:
+            self._execute(row)
         return row is not None
 
     # -- tasks -----------------------------------------------------------------------------------------------------
@@ -205,10 +201,20 @@ class Dispatcher:
             freed = await services.database.write(lambda c, worker=worker: _bury(c, worker))
             if freed:
                 log.info("%s is gone; its %d runs go on", worker, freed)
-        held = [*self._held, *self._starting]
-        lost = await services.database.write(lambda c: runs.release_lost(c, services.worker, held))
-        if gone or lost:
+        await self._hand_back()
+        if gone:
             self.kick()
+
+    async def _hand_back(self) -> None:
+        """Let go of runs that are ours without anybody working on them: their end could not be stored."""
+        services = self._services
+        owned = await services.database.read(lambda c: runs.list_owned(c, services.worker))
+        idle = owned - self._held.keys()
+        # Twice in a row, since one may just be between its claim and its execution.
+        for run_id in idle & self._idle:
+            await services.database.write(lambda c, run_id=run_id: runs.release_lost(c, services.worker, run_id))
+            self.kick()
+        self._idle = idle
 
     def _execute(self, row: RunRow) -> None:
         if self._group is None:

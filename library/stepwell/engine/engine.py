@@ -1,6 +1,7 @@
 """Runs: start them, watch them, decide on them."""
 
 import asyncio
+import json
 import sqlite3
 import time
 import uuid
@@ -161,6 +162,7 @@ class Engine:
         Raises:
             NotFound, Conflict, InvalidArguments: see `deciding.decide`; nothing was written.
         """
+        _check_json(value)
         await self._database.write(
             lambda c: deciding.decide(
                 c, run_id, decision, value=value, key=key, digest=digest, reason=reason, reviewer=reviewer, via=via
@@ -189,6 +191,7 @@ class Engine:
                 "a run goes on with its own version; continuing on another one is not supported by this version",
                 hint="Leave version out, or start a new run.",
             )
+        _check_json(value)
         await self._database.write(lambda c: deciding.resume(c, run_id, decision, value=value, via=via))
         self._changed(run_id)
         return await self.get(run_id)
@@ -214,6 +217,7 @@ class Engine:
         Raises:
             Conflict: the id was used for an event of another name.
         """
+        _check_json(payload)
         ident, now = event_id or f"e-{uuid.uuid4().hex[:12]}", time.time()
 
         def write(connection: sqlite3.Connection) -> Emitted:
@@ -262,7 +266,7 @@ class Engine:
         if run.status is not RunStatus.WAITING:
             return False
         for wait in run.waiting_for:
-            if wait.kind == "timer" and wait.until is not None and wait.until <= deadline:
+            if wait.until is not None and wait.until <= deadline:
                 return False
             if wait.kind == "child" and not await self._rests(await self.get(wait.context["run_id"]), deadline):
                 return False
@@ -272,6 +276,13 @@ class Engine:
         self._services.orders.notify(run_id)
         self._services.news.notify(run_id)
         self._services.runs.kick()
+
+
+def _check_json(value: Json) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArguments(f"the value is no JSON: {error}") from error
 
 
 @asynccontextmanager

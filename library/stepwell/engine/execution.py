@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from msgspec import Raw
 
-from stepwell.engine.book import Book, check_key
+from stepwell.engine.book import Book, check_key, check_name
 from stepwell.engine.calls import Calls
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
@@ -178,6 +178,7 @@ class Execution:
 
     def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
         check_key(call.key)
+        check_name(call.name)
         decoded = msgspec.json.decode(call.args)
         if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
             raise ProtocolViolation("the guest made a call without an arguments object")

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 
+from stepwell.engine.book import was_in_doubt
 from stepwell.errors import Conflict, NotFound
 from stepwell.model import LIVE
 from stepwell.store import journal, runs, timeline
@@ -23,14 +24,20 @@ def reopen(connection: sqlite3.Connection, row: RunRow, *, via: str) -> None:
         )
     if not runs.reopen_run(connection, row.id):
         raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
-    failed = _what_failed(journal.list_entries(connection, row.id), row.error)
+    entries = journal.list_entries(connection, row.id)
+    failed = _what_failed(entries, row.error)
     deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
     if deliveries:
         journal.drop_deliveries(connection, row.id, min(deliveries))
-    journal.drop_entries(connection, row.id, [entry.seq for entry in failed if entry.kind != "step"])
+    # A gate is used once: what is tried anew asks anew.
+    gates = {f"{entry.key}!{gate}" for entry in failed for gate in ("policy", "approval", "doubt")}
+    again = [e for e in failed if e.kind != "step" and not was_in_doubt(e)]
+    journal.drop_entries(connection, row.id, [e.seq for e in (*again, *(e for e in entries if e.key in gates))])
     for entry in failed:
         if entry.kind == "step":
             journal.set_aside(connection, row.id, entry)
+        elif was_in_doubt(entry):
+            journal.doubt_again(connection, row.id, entry.seq)
     timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": [e.name for e in failed]})
 
 

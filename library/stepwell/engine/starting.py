@@ -115,7 +115,7 @@ class Starter:
             row = await self._database.read(lambda c: runs.find_by_idempotency(c, name, key))
         if row is None:
             return None
-        if row.workflow != name or row.input != data:
+        if row.workflow != name or msgspec.json.decode(row.input) != msgspec.json.decode(data):
             what = f"run_id {run_id!r}" if row.id == run_id else f"idempotency_key {key!r}"
             raise Conflict(
                 f"{what} belongs to a run of {row.workflow!r} with other arguments",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.engine.border import across_runs
+from stepwell.engine.border import across_runs, plain, read_bytes
 from stepwell.engine.outcome import Answer, give
 from stepwell.errors import InvalidArguments
 from stepwell.model import JsonObject
@@ -23,19 +23,20 @@ async def act_on_artifact(database: Database, call: Call, kwargs: JsonObject, ru
     """Save or delete.
 
     Raises:
-        InvalidArguments: the name is no text of 1 to 200 characters.
+        InvalidArguments: the name is no text of 1 to 200 characters, or the data are bytes without base64.
     """
+    data, kwargs = kwargs.get("data"), plain({key: value for key, value in kwargs.items() if key != "data"})
     name = _name(kwargs)
     now = time.time()
     if call.name == "artifacts.delete":
         return give(await database.write(lambda c: artifacts.delete_artifact(c, name, now)))
-    media_type, data = _encode(kwargs.get("data"))
+    media_type, content = _encode(data)
     artifact = Artifact(
         name, run_id, media_type, str(kwargs.get("description") or "")[:2000], _object(kwargs.get("metadata")),
-        len(data), now, data,
+        len(content), now, content,
     )  # fmt: skip
     await database.write(lambda c: artifacts.put_artifact(c, call.key, artifact))
-    return give({"name": name, "media_type": media_type, "size": len(data)})
+    return give({"name": name, "media_type": media_type, "size": len(content)})
 
 
 async def query_artifact(database: Database, name: str, kwargs: JsonObject, run_id: str) -> Answer:
@@ -79,7 +80,10 @@ def _encode(data: Any) -> tuple[str, bytes]:
     if isinstance(data, str):
         return "text/plain", data.encode()
     if isinstance(data, dict) and data.get(TAG) == "bytes":
-        return "application/octet-stream", base64.b64decode(data["v"])
+        try:
+            return "application/octet-stream", read_bytes(data)
+        except ValueError:
+            raise InvalidArguments("the artifact's data are tagged as bytes, but hold no base64") from None
     return "application/json", across_runs(msgspec.json.encode(data))
 
 

@@ -12,10 +12,13 @@ from stepwell.engine.book import Book
 from stepwell.engine.ending import decide_for_ended_child
 from stepwell.engine.outcome import Answer, give, refuse
 from stepwell.model import Json, JsonObject
+from stepwell.model.text import clean_text
 from stepwell.store import waits
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
+
+MAX_PROMPT = 4000  # characters
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ def timer_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
 def input_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
     """Return the wait of `ctx.wait_for_user`."""
     request = {
-        "prompt": str(kwargs.get("prompt", ""))[:4000],
+        "prompt": _text(kwargs.get("prompt", ""), MAX_PROMPT),
         "input_type": kwargs.get("input_type", "text"),
         "options": _options(kwargs),
         "allow_custom": bool(kwargs.get("allow_custom")),
@@ -119,7 +122,10 @@ def input_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
 
 def approval_wait(run: RunRow, key: str, name: str, label: str, kwargs: JsonObject) -> NewWait:
     """Return the wait of an approval, bound to run, version, call and arguments."""
-    request = {"prompt": str(kwargs.get("prompt") or f"Approve {name}?")[:4000], "context": kwargs.get("context")}
+    request = {
+        "prompt": _text(kwargs.get("prompt") or f"Approve {name}?", MAX_PROMPT),
+        "context": kwargs.get("context"),
+    }
     bound = hashlib.sha256("\0".join((run.id, run.version, key, label)).encode()).hexdigest()[:12]
     return NewWait(key, "approval", name, request, bound, _deadline(kwargs))
 
@@ -179,6 +185,11 @@ def _options(kwargs: JsonObject) -> list[JsonObject]:
 
 def _option(option: Any) -> JsonObject:
     if isinstance(option, dict):
-        ident = str(option.get("id", option.get("value", option.get("label", ""))))[:200]
-        return {"id": ident, "label": str(option.get("label", ident))[:400]}
-    return {"id": str(option)[:200], "label": str(option)[:400]}
+        ident = _text(option.get("id", option.get("value", option.get("label", ""))), 200)
+        return {"id": ident, "label": _text(option.get("label", ident), 400)}
+    return {"id": _text(option, 200), "label": _text(option, 400)}
+
+
+def _text(value: Any, limit: int) -> str:
+    # A person decides by it: nothing in it may hide or move text on a terminal.
+    return clean_text(str(value)[:limit])

@@ -3,26 +3,30 @@
 Plain JSON stays as it is. Anything else is an object with the key `$`:
 `{"$": "bytes", "v": "aGk="}`. A dict that cannot be a plain object (it has the key `$`, or keys that are no
 strings) is `{"$": "dict", "v": [[key, value], ...]}`. Classes are named `Qualified.Name` where the workflow's own
-module defines them, else `module:Qualified.Name`.
+module defines them, else `module:Qualified.Name`. What stands beside `v` is for the guest only: the member's name of
+an enum (`n`), the attributes of a dataclass that are no fields (`d`).
 """
 
 import base64
 import dataclasses
 import enum
 import hashlib
+import inspect
+import io
 import json
 import math
-import types
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import AsyncIterator, Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
 TAG = "$"
-MAX_DEPTH = 48  # nesting of a value; the host's own limit on frames is 64
+MAX_DEPTH = 56  # nesting of the JSON; the host's own limit on a frame, which wraps it, is 64
+MAX_ITEMS = 1_000_000  # taken from an iterator, which may have no end
 INT_BITS = 63  # larger integers travel as text: JSON readers elsewhere would round them
 WORKFLOW_MODULE = "workflow"
 
@@ -38,15 +42,28 @@ def digest(encoded: Any) -> str:
 
 
 def encode(value: Any, where: str = "value") -> Any:
-    """Return the JSON form of `value`.
+    """Return the JSON form of `value`. Iterators are consumed, and come back as lists.
 
     Raises:
         CodecError: it holds something that the codec does not know; the message names the place and the type.
     """
-    return _encode(value, where, 0)
+    try:
+        return _encode(value, where, 0)
+    except (CodecError, MemoryError):
+        raise
+    except Exception as error:  # the value's own code: properties, iterators, `__str__`
+        raise CodecError(f"{where} cannot be stored: {_reason(error)}") from error
 
 
-def _encode(value: Any, where: str, depth: int) -> Any:
+def _reason(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  the author's __str__
+        return type(error).__name__
+
+
+def _encode(value: Any, where: str, depth: int, *, strict: bool = False) -> Any:
+    """`strict`: an attribute that is no field counts as well; see `_attributes`."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -57,15 +74,15 @@ def _encode(value: Any, where: str, depth: int) -> Any:
     if kind is float:
         return value if math.isfinite(value) else {TAG: "float", "v": repr(value)}
     if depth >= MAX_DEPTH:
-        raise CodecError(f"{where} is nested deeper than {MAX_DEPTH}; pass flatter data, or an artifact")
+        raise CodecError(f"{where} is nested too deep, or holds itself; pass flatter data, or text of json.dumps()")
     if kind is list:
-        return [_encode(item, where, depth + 1) for item in value]
+        return [_encode(item, where, depth + 1, strict=strict) for item in value]
     if kind is dict:
-        return _mapping(value, where, depth)
+        return _mapping(value, where, depth, strict=strict)
     encoder = _ENCODERS.get(kind)
     if encoder is not None:
-        return encoder(value, lambda item: _encode(item, where, depth + 1))
-    return _other(value, where, depth)
+        return encoder(value, lambda item: _encode(item, where, depth + 2, strict=strict))
+    return _other(value, where, depth, strict=strict)
 
 
 def _text(value: str) -> Any:
@@ -80,49 +97,146 @@ def _is_text(key: Any) -> bool:
     return type(key) is str and type(_text(key)) is str
 
 
-def _mapping(value: Mapping[Any, Any], where: str, depth: int) -> Any:
+def _mapping(value: Mapping[Any, Any], where: str, depth: int, *, strict: bool) -> Any:
     if TAG not in value and all((type(key) is str and key.isascii()) or _is_text(key) for key in value):
-        return {key: _encode(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
-    pairs = [[_encode(k, where, depth + 1), _encode(v, where, depth + 1)] for k, v in value.items()]
+        return {key: _encode(item, f"{where}.{key}", depth + 1, strict=strict) for key, item in value.items()}
+    pairs = [
+        [_encode(k, where, depth + 3, strict=strict), _encode(v, where, depth + 3, strict=strict)]
+        for k, v in value.items()
+    ]
     return {TAG: "dict", "v": pairs}
 
 
-def _other(value: Any, where: str, depth: int) -> Any:
+def _other(value: Any, where: str, depth: int, *, strict: bool) -> Any:
     cls: Any = type(value)
     if isinstance(value, enum.Enum):
-        return {TAG: "enum", "c": class_name(type(value)), "v": value.name}
+        return _member(value, where, depth, strict=strict)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            field.name: _encode(getattr(value, field.name), f"{where}.{field.name}", depth + 1)
-            for field in dataclasses.fields(value)
-        }
-        return {TAG: "data", "c": class_name(type(value)), "v": fields}
+        return _record(value, where, depth, strict=strict)
     if hasattr(cls, "model_dump") and hasattr(cls, "model_validate"):
         return {TAG: "model", "c": class_name(cls), "v": _encode(cls.model_dump(value), where, depth + 1)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {TAG: "named", "c": class_name(type(value)), "v": [_encode(i, where, depth + 1) for i in value]}
-    return _plain_subclass(value, where, depth)
+        items = [_encode(item, where, depth + 2, strict=strict) for item in value]
+        return {TAG: "named", "c": class_name(cls), "v": items}
+    return _plain_subclass(value, where, depth, strict=strict)
 
 
-def _plain_subclass(value: Any, where: str, depth: int) -> Any:
-    plain: Any
-    for plain in (bool, int, float, str, bytes, list, tuple):
+def _member(value: enum.Enum, where: str, depth: int, *, strict: bool) -> Any:
+    encoded = {TAG: "enum", "c": class_name(type(value))}
+    # A flag may be a combination, which has no name of its own.
+    if isinstance(value, enum.Flag):
+        return encoded | {"v": _encode(value.value, where, depth + 1)}
+    try:
+        inner = _encode(value.value, where, depth + 1, strict=strict)
+    except CodecError:
+        inner = value.name
+    return encoded | {"n": value.name, "v": inner}
+
+
+def _record(value: Any, where: str, depth: int, *, strict: bool) -> Any:
+    cls: Any = type(value)
+    if not issubclass(base := builtin_base(cls), BaseException) and base is not object:
+        raise CodecError(
+            f"{where} is a dataclass that is a {base.__name__} too, which cannot be stored; make the "
+            f"{base.__name__} one of its fields"
+        )
+    values = {field.name: getattr(value, field.name, _MISSING) for field in dataclasses.fields(value)}
+    fields = {
+        name: _encode(item, f"{where}.{name}", depth + 2, strict=strict)
+        for name, item in values.items()
+        if item is not _MISSING
+    }
+    encoded = {TAG: "data", "c": class_name(cls), "v": fields}
+    own: dict[str, Any] = getattr(value, "__dict__", {})
+    others = {name: item for name, item in own.items() if name not in fields and name.isidentifier()}
+    attributes = _attributes(others, where, depth + 1, strict=strict) if others else None
+    return encoded | {"d": attributes} if attributes else encoded
+
+
+def _attributes(values: dict[str, Any], where: str, depth: int, *, strict: bool) -> dict[str, Any]:
+    """Return the attributes that can be stored.
+
+    Inside of one of them all must be: leaving some out on every level would take exponential time in objects that
+    refer to each other.
+    """
+    encoded: dict[str, Any] = {}
+    for name, item in values.items():
+        try:
+            encoded[name] = _encode(item, f"{where}.{name}", depth + 1, strict=True)
+        except CodecError:
+            if strict:
+                raise
+    return encoded
+
+
+def _plain_subclass(value: Any, where: str, depth: int, *, strict: bool) -> Any:
+    for plain, make in _PLAIN.items():
         if isinstance(value, plain):
-            return _encode(plain(value), where, depth)
+            return _encode(make(value), where, depth, strict=strict)
     if isinstance(value, Mapping):
-        return _encode(dict(value), where, depth)
+        return _encode({**value}, where, depth, strict=strict)
     if isinstance(value, PurePath):
-        return {TAG: "path", "v": str(value)}
+        return {TAG: "path", "v": _text(str(value))}
     if isinstance(value, AbstractSet) and not isinstance(value, (KeysView, ItemsView)):
-        return _encode(set(value), where, depth)
-    if isinstance(value, (KeysView, ValuesView, ItemsView, Iterator, range, memoryview, map, zip, filter)):
-        return _encode(bytes(value) if isinstance(value, memoryview) else list(value), where, depth)
-    if isinstance(value, types.CoroutineType):
+        return _encode(set(value), where, depth, strict=strict)
+    if isinstance(value, (KeysView, ValuesView, ItemsView, range)) or _is_iterator(value):
+        return _encode(_listed(value, where), where, depth, strict=strict)
+    if isinstance(value, memoryview):
+        return _encode(bytes(value), where, depth)
+    if inspect.iscoroutine(value):
         raise CodecError(f"{where} is a coroutine that was never awaited: write `await` before the call")
+    if isinstance(value, AsyncIterator):
+        raise CodecError(f"{where} is an async generator; collect its items: [item async for item in ...]")
     raise CodecError(
         f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
         "return JSON values, dataclasses, dates, Decimal, bytes, sets or tuples"
     )
+
+
+def settled(value: Any) -> Any:
+    """Return `value` with a list in place of each iterator: itself, or in lists, tuples and dicts of any depth.
+
+    An iterator can be read only once; its list can be read for a digest, for a copy, and by every attempt. What
+    holds no iterator is returned as it is, not copied.
+
+    Raises:
+        CodecError: an iterator has no end. What an iterator itself raises is passed on.
+    """
+    return _settled(value, {}, 0)
+
+
+def _settled(value: Any, seen: dict[int, Any], depth: int) -> Any:
+    kind = type(value)
+    if id(value) in seen:
+        return seen[id(value)]
+    if kind not in (list, tuple, dict):
+        if not _is_iterator(value):
+            return value
+        seen[id(value)] = found = _listed(value, "the iterator")
+        return found
+    seen[id(value)] = value
+    if depth >= MAX_DEPTH:
+        return value
+    if kind is dict:
+        found = {key: _settled(item, seen, depth + 1) for key, item in value.items()}
+        same = all(found[key] is item for key, item in value.items())
+    else:
+        found = kind(_settled(item, seen, depth + 1) for item in value)
+        same = all(new is old for new, old in zip(found, value, strict=True))
+    if not same:
+        seen[id(value)] = found
+    return seen[id(value)]
+
+
+def _is_iterator(value: Any) -> bool:
+    return isinstance(value, Iterator) and not isinstance(value, io.IOBase) and not inspect.isawaitable(value)
+
+
+def _listed(value: Iterable[Any], where: str) -> list[Any]:
+    items = list(islice(value, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise CodecError(f"{where} has more than {MAX_ITEMS:,} items, or no end")
+    return items
 
 
 def _ordered(items: Any, enc: Callable[[Any], Any]) -> list[Any]:
@@ -133,6 +247,18 @@ def _ordered(items: Any, enc: Callable[[Any], Any]) -> list[Any]:
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
+
+_MISSING: Any = object()
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    # The types' own methods: a subclass may have another `__str__`, or one that gives a subclass again.
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+    bytes: bytes,
+    list: list,
+    tuple: tuple,
+}
 
 _ENCODERS: dict[type, Callable[[Any, Callable[[Any], Any]], Any]] = {
     tuple: lambda v, enc: {TAG: "tuple", "v": [enc(item) for item in v]},
@@ -149,53 +275,79 @@ _ENCODERS: dict[type, Callable[[Any, Callable[[Any], Any]], Any]] = {
 }
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {
-    "str": lambda v: base64.b64decode(v).decode("utf-8", "surrogatepass"),
+    "str": lambda v: base64.b64decode(v, validate=True).decode("utf-8", "surrogatepass"),
     "int": int,
     "float": float,
-    "bytes": base64.b64decode,
+    "bytes": lambda v: base64.b64decode(v, validate=True),
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "time": time.fromisoformat,
     "timedelta": lambda v: timedelta(*v),
     "decimal": Decimal,
     "uuid": UUID,
-    "path": Path,
 }
 
+_COLLECTIONS: dict[str, Callable[[Any], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
 
-def decode(encoded: Any, find_class: Callable[[str], type | None]) -> Any:
-    """Return the value of an encoded form. Used in the guest only: it builds the workflow's classes."""
+
+def decode(encoded: Any, find_class: Callable[[str], type | None], where: str = "the value") -> Any:
+    """Return the value of an encoded form. Used in the guest only: it builds the workflow's classes.
+
+    Raises:
+        CodecError: the form is malformed, or a class of the workflow cannot be built from it.
+    """
+    try:
+        return _decode(encoded, find_class)
+    except (CodecError, MemoryError):
+        raise
+    except Exception as error:  # the author's classes, or a form that another run made up
+        raise CodecError(f"{where} cannot be built again from its stored form: {_reason(error)}") from error
+
+
+def _decode(encoded: Any, find_class: Callable[[str], type | None]) -> Any:
     if type(encoded) is list:
-        return [decode(item, find_class) for item in encoded]
+        return [_decode(item, find_class) for item in encoded]
     if type(encoded) is not dict:
         return encoded
-    tag = encoded.get(TAG)
-    if tag is None:
-        return {key: decode(item, find_class) for key, item in encoded.items()}
+    if TAG not in encoded:
+        return {key: _decode(item, find_class) for key, item in encoded.items()}
+    tag = encoded[TAG]
     if tag in _DECODERS:
         return _DECODERS[tag](encoded["v"])
-    value = decode(encoded["v"], find_class)
-    if tag in ("tuple", "set", "frozenset"):
-        return {"tuple": tuple, "set": set, "frozenset": frozenset}[tag](value)
-    if tag == "dict":
-        return dict(value)
-    return _build(tag, find_class(encoded["c"]), value)
+    value = _decode(encoded["v"], find_class)
+    if tag == "path":
+        return Path(value)
+    if tag in _COLLECTIONS:
+        return _COLLECTIONS[tag](value)
+    if tag not in ("data", "enum", "model", "named"):
+        raise CodecError(f"a stored value has the unknown tag {tag!r}")
+    cls = find_class(encoded["c"])
+    return value if cls is None else _build(encoded, cls, value, find_class)
 
 
-def _build(tag: str, cls: Any, value: Any) -> Any:
-    if cls is None:
-        return value
-    if tag == "enum":
-        return cls[value]
-    if tag == "model":
-        return cls.model_validate(value)
-    if tag == "named":
-        return cls(*value)
-    # Not __init__: a field may be init=False, and __post_init__ must not run twice on one value.
-    built = object.__new__(cls)
-    for name, item in value.items():
-        object.__setattr__(built, name, item)
-    return built
+def _build(encoded: dict[str, Any], cls: Any, value: Any, find_class: Callable[[str], type | None]) -> Any:
+    match encoded[TAG]:
+        case "enum":
+            return cls[encoded["n"]] if "n" in encoded else cls(value)
+        case "model":
+            return cls.model_validate(value)
+        case "named":
+            return cls._make(value)
+        case _:
+            # Not __init__: a field may be init=False, and __post_init__ must not run twice on one value.
+            base: Any = builtin_base(cls)
+            built = base.__new__(cls)
+            for name, item in {**_decode(encoded.get("d", {}), find_class), **value}.items():
+                object.__setattr__(built, name, item)
+            return built
+
+
+def builtin_base(cls: type) -> type:
+    """Return the built-in type that lays out the instances of `cls`, whose `__new__` makes an empty one."""
+    base: Any = cls
+    while base.__module__ != "builtins":
+        base = base.__base__
+    return base
 
 
 def class_name(cls: type) -> str:

@@ -105,16 +105,21 @@ class WorkflowContext:
         input_type = INPUT_ALIASES.get(input_type, input_type)
         if input_type not in INPUT_TYPES:
             raise ValueError(f"input_type is one of {', '.join(INPUT_TYPES)}, not {input_type!r}")
+        given: Any = options
+        if given is not None and not isinstance(given, (list, tuple)):
+            raise TypeError("options is a list of {'id': ..., 'label': ...}, or of texts")
+        _check_timeout(timeout)
         if input_type in ("select", "multiselect") and not options:
             raise ValueError(f"input_type {input_type!r} needs options=[{{'id': ..., 'label': ...}}]")
         ask = {
-            "prompt": question, "input_type": input_type, "options": options or [], "allow_custom": allow_custom,
+            "prompt": question, "input_type": input_type, "options": list(options or []), "allow_custom": allow_custom,
             "skippable": skippable, "timeout": timeout,
         }  # fmt: skip
         return self._ask("input", name, ask)
 
     def wait_for_event(self, event: str, *, timeout: float | None = None) -> Any:
         """Wait for an event of that name, sent to this run or to all, and return its payload."""
+        _check_timeout(timeout)
         return self._ask("event", event, {"timeout": timeout})
 
     def approve(self, prompt: str, context: Any = None, *, timeout: float | None = None, name: str = "approve") -> Any:
@@ -123,6 +128,7 @@ class WorkflowContext:
         Raises:
             ApprovalDenied: rejected, or not answered within `timeout` seconds.
         """
+        _check_timeout(timeout)
         return self._ask("approval", name, {"prompt": prompt, "context": context, "timeout": timeout})
 
     def invoke(self, workflow: str, /, **inputs: Any) -> Any:
@@ -173,6 +179,11 @@ class WorkflowContext:
         key = runtime().scope().key(fn.name)
         line = caller_line(WORKFLOW_FILE)
         return operate(f"ctx: {fn.name!r}", line, lambda: _answer(fn.kind, fn.name, inputs, key))
+
+
+def _check_timeout(timeout: Any) -> None:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
+        raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
 
 
 async def _answer(kind: str, name: str, payload: dict[str, Any], key: str) -> Any:

@@ -39,7 +39,8 @@ class StepOptions:
 
     def retries_on(self, error: BaseException) -> bool:
         """Whether another attempt may mend it."""
-        return isinstance(error, self.retry_on) and not isinstance(error, ApprovalDenied)
+        blocked = isinstance(error, ApprovalDenied) or getattr(error, "code", "") == "in_doubt"
+        return isinstance(error, self.retry_on) and not blocked
 
 
 def read_options(given: Mapping[str, Any]) -> StepOptions:

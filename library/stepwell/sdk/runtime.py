@@ -103,6 +103,10 @@ class Runtime(Protocol):
         """Return unix seconds; in the body of a workflow the time of the last delivery."""
         ...
 
+    def dropped(self) -> None:
+        """Work that was made for a finished step is not needed, nor is what it was made of."""
+        ...
+
     def made(self, operation: "Deferred") -> None:
         """Remember an operation until it is awaited."""
         ...

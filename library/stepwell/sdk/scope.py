@@ -9,7 +9,7 @@ not when it is awaited, so that the order in which branches happen to run cannot
 import contextvars
 from dataclasses import dataclass, field
 
-MAX_NAME = 120  # characters of a name in a key; longer ones are cut, occurrences keep them apart
+MAX_NAME = 200  # characters of the name of a step or call
 
 
 @dataclass(slots=True)
@@ -48,6 +48,8 @@ class Scope:
 
     def key(self, name: str) -> str:
         """Return the next key for a call of that name."""
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise ValueError(f"a name is 1 to {MAX_NAME} printable characters, not {name[:60]!r}")
         name = escape(name)
         count = self._counts[name] = self._counts.get(name, 0) + 1
         return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
@@ -62,7 +64,7 @@ def escape(name: str) -> str:
     """Return `name` without the characters that have a meaning in keys."""
     for char in "%/#@~!":
         name = name.replace(char, f"%{ord(char):02x}")
-    return name[:MAX_NAME]
+    return name
 
 
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepwell_scope", default=None)

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,20 +36,25 @@ class Step(Deferred):
         self._scope = runtime().scope()
         self._key = self._scope.claim(options.key) if options.key else self._scope.key(name)
         self._digest = _digest(args, kwargs)
-        if options.max_attempts > 1 and inspect.iscoroutine(work):
-            work.close()
-            raise TypeError(f"step {name!r}: a coroutine runs once; with retries pass the function and its arguments")
+        self._check_repeatable()
 
     def __call__(self, work: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Give the work: a call, a function with arguments, or a plain value."""
         if self._work is not NO_WORK:
             raise TypeError(f"step {self.name!r} has its work already")
         self._work, self._args, self._kwargs = work, args, kwargs
-        if self._options.max_attempts > 1 and inspect.iscoroutine(work):
-            work.close()
-            raise TypeError(f"step {self.name!r}: a coroutine runs once; with retries pass the function itself")
+        self._check_repeatable()
         self._digest = _digest(args, kwargs)
         return self.finish() if runtime().blocking() else self
+
+    def _check_repeatable(self) -> None:
+        if self._options.max_attempts > 1 and (inspect.iscoroutine(self._work) or isinstance(self._work, Deferred)):
+            _drop(self._work)
+            self.discard()
+            raise TypeError(
+                f"step {self.name!r}: a call that was made already runs once; with retries pass the function and its "
+                "arguments: ctx.step(fn, arg, retries=2)"
+            )
 
     def finish(self) -> Any:
         """Run it to its end, blocking."""
@@ -96,21 +101,22 @@ class Step(Deferred):
         try:
             await self._approve(self._shown(), ordered=False)
         except ApprovalDenied as error:
-            mark_step(error, self.name, 1)
+            attempt = rt.find_attempts(self._key)[0] + 1
+            mark_step(error, self.name, attempt)
             now = rt.now()
-            return await rt.record(StepReport(self._key, self.name, 1, True, now, now, self._digest, error=error))
+            return await rt.record(StepReport(self._key, self.name, attempt, True, now, now, self._digest, error=error))
         attempt, counting = rt.find_attempts(self._key)
         while True:
+            delay = self._options.delay(counting) if counting else 0
+            if delay > 0:
+                key = f"{self._key}!retry{attempt}"
+                await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
             attempt += 1
             counting += 1
             report = await self._attempt(attempt, last=counting >= self._options.max_attempts)
             if report.final:
                 return await rt.record(report)
             await rt.record(report)
-            delay = self._options.delay(counting)
-            if delay > 0:
-                key = f"{self._key}!retry{attempt}"
-                await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
 
     async def _approve(self, shown: Any, *, ordered: bool) -> None:
         if self._options.requires_approval:
@@ -157,7 +163,12 @@ class Step(Deferred):
         if callable(work):
             call = functools.partial(work, *self._inputs(work), **_copied(self._kwargs))
             value = call() if _is_async(work) else await rt.run_sync(call, timeout)
-        return await rt.run_async(value, timeout) if inspect.isawaitable(value) else value
+        if inspect.isawaitable(value):
+            value = await rt.run_async(value, timeout)
+        if isinstance(value, AsyncIterator):
+            raise TypeError(f"step {self.name!r} gave an async generator; collect its items and return a list")
+        # A generator runs here, in its attempt: later its calls would belong to the body.
+        return list(value) if isinstance(value, Iterator) else value
 
     def _inputs(self, work: Callable[..., Any]) -> tuple[Any, ...]:
         args = _copied(self._args)
@@ -211,8 +222,10 @@ def _is_async(work: Callable[..., Any]) -> bool:
 def _drop(work: Any) -> None:
     if inspect.iscoroutine(work):
         work.close()
+        runtime().dropped()
     elif isinstance(work, Deferred):
         work.discard()
+        runtime().dropped()
 
 
 def _copied(value: Any) -> Any:

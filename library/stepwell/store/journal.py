@@ -100,6 +100,14 @@ def set_aside(connection: sqlite3.Connection, run_id: str, entry: Entry) -> None
     )
 
 
+def doubt_again(connection: sqlite3.Connection, run_id: str, seq: int) -> None:
+    """Let a call that was given up be decided on again, since nobody knows whether it had its effect."""
+    connection.execute(
+        "UPDATE journal SET status = 'in_doubt', error = NULL, delivery = NULL WHERE run_id = ? AND seq = ?",
+        (run_id, seq),
+    )
+
+
 def drop_deliveries(connection: sqlite3.Connection, run_id: str, first: int) -> None:
     """Forget the order of deliveries from a place on: the run takes another path there."""
     connection.execute("UPDATE journal SET delivery = NULL WHERE run_id = ? AND delivery >= ?", (run_id, first))

@@ -10,6 +10,7 @@ from stepwell.model import LIVE, JsonObject, RunStatus
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
     sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at"""
+PARKED_SQL = "'sleeping', 'waiting', 'in_doubt'"
 LIVE_SQL = ", ".join(f"'{status}'" for status in sorted(LIVE))
 
 
@@ -124,8 +125,7 @@ def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, now: flo
 def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> list[str]:
     """Return ids of runs that may be taken, first come first served; due ones become pending."""
     connection.execute(
-        "UPDATE runs SET status = 'pending', wake_at = NULL WHERE wake_at <= ? AND status IN ('sleeping', 'waiting')",
-        (now,),
+        f"UPDATE runs SET status = 'pending', wake_at = NULL WHERE wake_at <= ? AND status IN ({PARKED_SQL})", (now,)
     )
     sql = """SELECT id FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?)
              ORDER BY created_at LIMIT ?"""
@@ -134,8 +134,8 @@ def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> li
 
 def has_claimable(connection: sqlite3.Connection, now: float) -> bool:
     """Whether `list_claimable` would find something, without writing."""
-    sql = """SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?1))
-                 OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ?1 AND status IN ('sleeping', 'waiting'))"""
+    sql = f"""SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?1))
+                  OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ?1 AND status IN ({PARKED_SQL}))"""
     return bool(connection.execute(sql, (now,)).fetchone()[0])
 
 
@@ -153,7 +153,7 @@ def holds(connection: sqlite3.Connection, run_id: str, worker: str, epoch: int) 
 def park_run(connection: sqlite3.Connection, run_id: str, status: RunStatus, wake_at: float | None) -> None:
     """Let go of a run that only waits. A decision that came meanwhile makes it pending at once."""
     connection.execute(
-        """UPDATE runs SET owner = NULL, wake_at = ?, status = CASE WHEN EXISTS (
+        """UPDATE runs SET owner = NULL, wake_at = ?, status = CASE WHEN cancel_reason IS NOT NULL OR EXISTS (
                SELECT 1 FROM waits WHERE run_id = runs.id AND status = 'decided') THEN 'pending' ELSE ? END
            WHERE id = ?""",
         (wake_at, status, run_id),
@@ -169,12 +169,20 @@ def release_run(connection: sqlite3.Connection, run_id: str, now: float) -> None
     )
 
 
-def release_lost(connection: sqlite3.Connection, worker: str, held: list[str]) -> int:
-    """Let go of runs that a worker owns without working on them; return how many there were."""
-    marks = ", ".join("?" * len(held))
-    sql = f"""UPDATE runs SET status = 'pending', owner = NULL, epoch = epoch + 1
-              WHERE owner = ? AND status = 'running' AND id NOT IN ({marks})"""
-    return connection.execute(sql, (worker, *held)).rowcount
+def list_owned(connection: sqlite3.Connection, worker: str) -> set[str]:
+    """Return the running runs of a worker."""
+    return {
+        row["id"] for row in connection.execute("SELECT id FROM runs WHERE owner = ? AND status = 'running'", (worker,))
+    }
+
+
+def release_lost(connection: sqlite3.Connection, worker: str, run_id: str) -> None:
+    """Let go of a run that a worker owns without working on it."""
+    connection.execute(
+        """UPDATE runs SET status = 'pending', owner = NULL, epoch = epoch + 1
+           WHERE id = ? AND owner = ? AND status = 'running'""",
+        (run_id, worker),
+    )
 
 
 def wake_run(connection: sqlite3.Connection, run_id: str) -> None:

@@ -46,7 +46,7 @@ def list_expired(connection: sqlite3.Connection, boot_id: str, monotonic: float)
 
 
 def bury(connection: sqlite3.Connection, worker: str, now: float) -> tuple[list[str], list[str]]:
-    """Take a dead worker out; return its runs: those that are pending again, and those that have had too many deaths."""
+    """Take a dead worker out; return its runs: those pending again, and those that have outlived too many workers."""
     rows = connection.execute(
         """UPDATE runs SET owner = NULL, epoch = epoch + 1, crashes = crashes + 1, status = 'pending'
            WHERE owner = ? AND status = 'running' RETURNING id, crashes""",

@@ -30,7 +30,7 @@ def main(fd: int = GUEST_FD) -> None:
     bind(runtime)
     enter_scope(Scope())
     output.capture(channel, runtime.repeats_output)
-    waits.install(runtime)
+    waits.install(runtime, runtime.loop.run)
     try:
         value = codec.encode(_run(runtime, start), "the workflow's result")
         runtime.check_complete()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ def convert(value: Any, hint: Any) -> Any:
     """Return `value` as `hint`; unchanged where the hint says nothing about it.
 
     Raises:
-        ValueError, TypeError: the value does not fit, in the words of the type's own constructor.
+        ValueError, TypeError, ArithmeticError: the value does not fit, in the words of the type's own constructor.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is None or value is None:
@@ -50,7 +51,7 @@ def _first_fit(value: Any, options: tuple[Any, ...]) -> Any:
             continue
         try:
             return convert(value, option)
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, ArithmeticError):
             continue
     return value
 
@@ -82,19 +83,52 @@ def _instance(value: Any, cls: type) -> Any:
     if cls is timedelta and isinstance(value, (int, float)):
         return timedelta(seconds=value)
     if issubclass(cls, enum.Enum):
-        return cls[value] if isinstance(value, str) and value in cls.__members__ else cls(value)
+        return _member(value, cls)
     if cls is float and type(value) is int:
         return float(value)
-    if isinstance(value, list) and cls in (set, frozenset, tuple):
-        return cls(value)
+    if isinstance(value, list):
+        return _collection(value, cls)
     return _record(value, cls) if isinstance(value, dict) else value
+
+
+def _collection(value: list[Any], cls: Any) -> Any:
+    if cls in (set, frozenset, tuple):
+        return cls(value)
+    names: Any = getattr(cls, "_fields", None)
+    if names is None or not issubclass(cls, tuple):
+        return value
+    make: Any = cls
+    hints = typing.get_type_hints(cls)
+    return make(*(convert(item, hints.get(name)) for item, name in zip_longest(value, names[: len(value)])))
+
+
+def _member(value: Any, cls: type[enum.Enum]) -> enum.Enum:
+    # Enums leave a run as their values; of these JSON has not kept the types.
+    try:
+        return cls(value)
+    except ValueError:
+        for member in cls:
+            if _is_value(value, member.value):
+                return member
+        if isinstance(value, str) and value in cls.__members__:
+            return cls[value]
+        raise
+
+
+def _is_value(value: Any, wanted: Any) -> bool:
+    try:
+        return bool(_instance(value, type(wanted)) == wanted)
+    except (TypeError, ValueError, KeyError, ArithmeticError):
+        return False
 
 
 def _record(value: dict[str, Any], cls: Any) -> Any:
     make: Any = cls
     if dataclasses.is_dataclass(cls):
         hints = typing.get_type_hints(cls)
-        return make(**{name: convert(item, hints.get(name)) for name, item in value.items()})
+        # A record of another run has all fields; those that are no parameters are made anew.
+        made = {field.name for field in dataclasses.fields(cls) if not field.init}
+        return make(**{name: convert(item, hints.get(name)) for name, item in value.items() if name not in made})
     if hasattr(cls, "model_validate"):
         return cls.model_validate(value)
     if typing.is_typeddict(cls):

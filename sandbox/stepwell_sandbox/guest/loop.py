@@ -48,6 +48,11 @@ class Deliveries(Deadlines, Protocol):
         ...
 
     @property
+    def busy(self) -> bool:
+        """Whether a thread runs code, not counting those that wait for the host."""
+        ...
+
+    @property
     def outstanding(self) -> bool:
         """Whether the host owes an outcome."""
         ...
@@ -99,12 +104,13 @@ class BodyLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._jobs: list[_Job] = []
-        self._threads = 0
         self._executor: ThreadPoolExecutor | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end, delivering outcomes meanwhile."""
+        outer = self._loop, self._waiting, self._jobs
         loop = self._loop = asyncio.new_event_loop()
+        self._waiting, self._jobs = None, []
         loop.create_future = lambda: _NumberedFuture(loop=loop)
         install_deadlines(loop, self._runtime)
         loop.add_reader(self._runtime.channel.fd, self._readable)
@@ -122,8 +128,14 @@ class BodyLoop:
             if not pump.done():
                 pump.cancel()
                 loop.run_until_complete(asyncio.wait([pump]))
-            self._loop = None
+            # A step of the outer loop may have run this one: that one goes on, and may have missed a wake-up.
+            self._loop, self._waiting, self._jobs = outer
             loop.close()
+            self._wake_now()
+
+    def runs_here(self) -> bool:
+        """Whether the running event loop is the one that delivers outcomes."""
+        return asyncio.get_running_loop() is self._loop
 
     def wake(self) -> None:
         """Something may be deliverable; from any thread."""
@@ -199,7 +211,7 @@ class BodyLoop:
                 await _turn()
             if self._runtime.deliver_next() or self._start_jobs(loop):
                 continue
-            if not self._threads and not _has_timers(loop):
+            if not self._runtime.busy and not _has_timers(loop):
                 self._runtime.check_stuck()
                 self._runtime.say_idle()
             waiting: asyncio.Future[None] = loop.create_future()
@@ -208,7 +220,7 @@ class BodyLoop:
 
     def _start_jobs(self, loop: Any) -> bool:
         jobs, self._jobs = self._jobs, []
-        alone = len(jobs) == 1 and jobs[0].timeout is None and not self._threads
+        alone = len(jobs) == 1 and jobs[0].timeout is None and not self._runtime.busy
         if alone and not self._runtime.outstanding and not _has_timers(loop):
             self._run_here(jobs[0])
         else:
@@ -232,11 +244,9 @@ class BodyLoop:
         loop = asyncio.get_running_loop()
         if self._executor is None:
             self._executor = ThreadPoolExecutor(STEP_THREADS)
-        self._threads += 1
         self._runtime.thread_runs(True)
 
         def done(value: Any, error: BaseException | None) -> None:
-            self._threads -= 1
             self._runtime.thread_runs(False)
             _settle(job.future, value, error)
             self._wake_now()
@@ -274,5 +284,10 @@ def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | No
         return
     if error is None:
         future.set_result(value)
+    elif isinstance(error, StopIteration):
+        # A future cannot hold one: it would end the coroutine that awaits it.
+        replaced = RuntimeError("the step raised StopIteration; give next() a default")
+        replaced.__cause__ = error
+        future.set_exception(replaced)
     else:
         future.set_exception(error)

@@ -178,14 +178,16 @@ class GuestRuntime:
         if not self.blocking():
             async with asyncio.timeout(timeout):
                 return await work
-        if threading.get_ident() != self._main:
-            raise RuntimeError("an async function cannot be run from a synchronous step; make the step async")
 
         async def inner() -> T:
             async with asyncio.timeout(timeout):
                 return await work
 
-        return self.loop.run(inner())
+        if threading.get_ident() == self._main:
+            return self.loop.run(inner())
+        # A synchronous step in a thread: its async part gets a loop of its own, in which calls block.
+        with asyncio.Runner() as runner:
+            return runner.run(inner())
 
     def repeats_output(self) -> bool:
         """Whether what the running code prints was printed by an earlier attempt already."""
@@ -205,6 +207,10 @@ class GuestRuntime:
         """Return unix seconds; in the body the time of the last delivery."""
         scope = current_scope()
         return self._clock if scope is None or scope.ordered else time.time()
+
+    def dropped(self) -> None:
+        """Forget operations that are not awaited: they may be parts of work that a restored step did not need."""
+        self._made.clear()
 
     def made(self, operation: Deferred) -> None:
         """Remember an operation until it is awaited."""
@@ -311,11 +317,13 @@ class GuestRuntime:
             self.channel.send({"t": "mark", "n": pending.mark, "key": pending.key})
 
     async def _outcome(self, pending: Pending, *, block: bool = False) -> None:
-        if block or self.blocking():
+        if block or self.blocking() or (not pending.ordered and not self.loop.runs_here()):
             self._block(pending)
             return
         if pending.done and not pending.ordered:
             return
+        if not self.loop.runs_here():
+            raise RuntimeError("this event loop is not the workflow's: make `run` an `async def` instead")
         pending.future = asyncio.get_running_loop().create_future()
         self.loop.wake()
         await pending.future
@@ -382,6 +390,11 @@ class GuestRuntime:
         """Count a thread that runs a step."""
         with self._lock:
             self._busy_threads += 1 if runs else -1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread runs code, not counting those that wait for the host."""
+        return self._busy_threads > 0
 
     @property
     def outstanding(self) -> bool:

@@ -3,29 +3,30 @@
 import asyncio
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from stepwell.sdk.context import ctx
-from stepwell.sdk.handles import drive
 from stepwell.sdk.runtime import Runtime
 from stepwell.sdk.scope import current_scope
 from stepwell.sdk.step import step_name
 
 
-def install(runtime: Runtime) -> None:
+def install(runtime: Runtime, run_body: Callable[[Any], Any]) -> None:
     """Replace what would differ on a replay; inside steps all stays as it is.
 
     Sleeps in the body become timers of the run, `asyncio.to_thread` a step, and `asyncio.as_completed` takes its
-    awaitables in their order instead of that of a set.
+    awaitables in their order instead of that of a set. `asyncio.run` in a plain `def` runs on the workflow's loop.
     """
     real_async, real_sync = asyncio.sleep, time.sleep
+    real_run = asyncio.run
     real_to_thread, real_as_completed = asyncio.to_thread, asyncio.as_completed
 
     async def sleep(delay: float, result: Any = None) -> Any:
         scope = current_scope()
         if scope is None or not scope.ordered or delay <= 0:
             return await real_async(delay, result)
-        await runtime.call("timer", "sleep", [], {"seconds": float(delay)}, scope.key("sleep"))
+        await ctx.sleep(delay)
         return result
 
     def sleep_sync(seconds: float) -> None:
@@ -33,7 +34,7 @@ def install(runtime: Runtime) -> None:
         if scope is None or not scope.ordered or seconds <= 0 or not runtime.blocking():
             real_sync(seconds)
             return
-        drive(runtime.call("timer", "sleep", [], {"seconds": float(seconds)}, scope.key("sleep")))
+        ctx.sleep(seconds)
 
     async def to_thread(fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         scope = current_scope()
@@ -44,6 +45,12 @@ def install(runtime: Runtime) -> None:
     def as_completed(fs: Any, **options: Any) -> Any:
         return real_as_completed([asyncio.ensure_future(item) for item in dict.fromkeys(fs)], **options)
 
+    def run(main: Any, **options: Any) -> Any:
+        if current_scope() is None or not runtime.blocking():
+            return real_run(main, **options)
+        return run_body(main)
+
+    asyncio.run = run
     asyncio.sleep = sleep
     time.sleep = sleep_sync
     asyncio.to_thread = to_thread

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from stepwell.model import JsonObject, Run, RunStatus, Wait
-from stepwell_sandbox.text import clean_text
+from stepwell.model.text import clean_text
 from stepwell_server.cli.hints import for_terminal
 from stepwell_server.cli.report import Exit
 from stepwell_server.cli.text import block, columns, duration, moment, one_line, short_value

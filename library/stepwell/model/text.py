@@ -1,4 +1,4 @@
-"""Text of a guest, made harmless for terminals, logs and models."""
+"""Text of a workflow, made harmless for terminals, logs and models."""
 
 import re
 
