@@ -27,11 +27,11 @@ demo: setup ## play one agent's session against the real server, with a kill in 
 
 test: setup ## run all tests; ARGS= for pytest's arguments
 	@echo "test: all tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 quick: setup ## run the tests that are not marked slow
 	@echo "quick: tests that are not marked slow"
-	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow" $(ARGS)
 
 check: setup ## format, lint, types, import rules
 	@echo "check: ruff, pyright, import-linter"

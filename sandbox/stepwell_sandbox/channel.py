@@ -134,7 +134,7 @@ class Channel(asyncio.Protocol):
             raise self._fail(
                 LimitExceeded(
                     f"a value of {length} bytes is more than frame_bytes = {allowed}",
-                    hint="Save large values with artifacts.save(), or raise frame_bytes in stepwell.toml.",
+                    hint="Pass or return less at one time, or raise frame_bytes in stepwell.toml.",
                 )
             )
         return length if len(self._buffer) - at - HEADER.size >= length else None

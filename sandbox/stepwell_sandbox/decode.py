@@ -101,7 +101,7 @@ def check_shape(raw: bytes) -> None:
     if len(structure) - len(brackets) // 2 > MAX_NODES:
         raise ProtocolViolation(
             f"the guest sent a value of more than {MAX_NODES} parts",
-            hint="Pass smaller values: split the list, or save it in parts with artifacts.save() and pass their names on.",
+            hint="Pass smaller values, or save them in parts with artifacts.save() and pass the names on.",
         )
     if max(accumulate(array("b", brackets.translate(_STEPS))), default=0) > MAX_DEPTH:
         raise ProtocolViolation(
@@ -137,7 +137,7 @@ def _outside_strings(raw: bytes) -> bytes:
     if quoted.count(b'"') > 2 * MAX_NODES:
         raise ProtocolViolation(
             f"the guest sent a value of more than {MAX_NODES} parts",
-            hint="Pass smaller values: split the list, or save it in parts with artifacts.save() and pass their names on.",
+            hint="Pass smaller values, or save them in parts with artifacts.save() and pass the names on.",
         )
     return b'""'.join(quoted.split(b'"')[::2])
 

@@ -231,7 +231,7 @@ class ConfinedProcess:
             self._limit = "pending_calls"
             raise LimitExceeded(
                 f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
-                hint="Use ctx.batch(..., max_concurrency=...), or raise pending_calls in stepwell.toml.",
+                hint="Wait for some of them before making more, or raise pending_calls in stepwell.toml.",
             )
 
     def _within_output(self, frame: Log) -> Log | None:

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 from support.outside import Outside
-from support.server import Server, call, make_home
+from support.server import LOCAL_HTTP, Server, call, make_home
 
 from stepwell.model import RunStatus
 from stepwell_server import Session
 
-PAY = '''
+PAY = """
 import json
 
 def run(base: str) -> dict:
     answer = tools.curl.post(url=base + "/effect/pay", json={})
     return {"paid": json.loads(answer)}
-'''
+"""
 
 
 async def lost(session: Session, outside: Outside) -> Any:
@@ -66,9 +66,7 @@ async def test_a_lost_call_can_be_given_up(tmp_path: Path, outside: Outside):
 
 @pytest.mark.asyncio
 async def test_read_only_calls_and_those_configured_so_are_made_again(tmp_path: Path, outside: Outside):
-    config = (
-        '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n[in_doubt]\n"curl.post" = "retry"\n'
-    )
+    config = '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n[in_doubt]\n"curl.post" = "retry"\n'
     outside.lose_answers("pay")
     async with Session(make_home(tmp_path / "home", config)) as session:
         await session.add_workflow("pay", PAY)
@@ -83,9 +81,7 @@ async def test_read_only_calls_and_those_configured_so_are_made_again(tmp_path: 
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_server_killed_inside_of_an_effect_leaves_the_run_in_doubt(server: Server, outside: Outside):
-    held = (
-        "def run(base: str):\n    return tools.curl.post(url=base + '/hold/pay', json={})\n"
-    )
+    held = "def run(base: str):\n    return tools.curl.post(url=base + '/hold/pay', json={})\n"
     async with server.client() as client:
         await call(client, "create_workflow", name="pay", source=held)
         run = await call(client, "run_workflow", name="pay", arguments={"base": outside.url})
@@ -104,3 +100,52 @@ async def test_a_server_killed_inside_of_an_effect_leaves_the_run_in_doubt(serve
 
     assert (ended["status"], ended["output"]) == ("completed", "done")
     assert outside.effects == {"pay": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_was_given_up_is_asked_about_again_when_the_run_is_resumed(tmp_path: Path, outside: Outside):
+    async with Session(make_home(tmp_path / "home")) as session:
+        run = await lost(session, outside)
+        run = await session.wait(await session.resume(run, "fail"))
+        assert run.status is RunStatus.FAILED
+        run = await session.wait(await session.resume(run))
+        assert run.status is RunStatus.IN_DOUBT
+        run = await session.wait(await session.resume(run, "value", value='{"receipt": 7}'))
+
+    assert run.output == {"paid": {"receipt": 7}}
+    assert outside.effects == {"pay": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_was_given_up_is_not_retried_by_its_step(tmp_path: Path, outside: Outside):
+    outside.lose_answers("pay")
+    source = (
+        "def pay(base):\n    return tools.curl.post(url=base + '/effect/pay', json={})\n\n"
+        "async def run(ctx, base):\n    return await ctx.step(pay, base, retries=2, retry_delay=0)\n"
+    )
+    async with Session(make_home(tmp_path / "home")) as session:
+        await session.add_workflow("pay", source)
+        run = await session.run("pay", base=outside.url)
+        run = await session.wait(await session.resume(run, "fail"))
+        assert run.status is RunStatus.FAILED
+        run = await session.wait(await session.resume(run))
+
+    assert run.status is RunStatus.IN_DOUBT
+    assert outside.effects == {"pay": 1}
+
+
+@pytest.mark.asyncio
+async def test_an_approval_of_a_tool_is_used_once(tmp_path: Path, outside: Outside):
+    config = LOCAL_HTTP + '[policy]\ntools = {"curl.get" = "approve"}\n'
+    async with Session(make_home(tmp_path / "home", config)) as session:
+        await session.add_workflow(
+            "flow",
+            "def run(base):\n    text = tools.curl.get(url='http://127.0.0.1:9/closed')\n    return text\n",
+        )
+        run = await session.run("flow", base=outside.url)
+        (wait,) = run.waiting_for
+        run = await session.wait(await session.approve(run, key=wait.key, digest=wait.digest))
+        assert run.status is RunStatus.FAILED
+        run = await session.wait(await session.resume(run))
+
+    assert run.status is RunStatus.WAITING

@@ -233,8 +233,9 @@ class Driver:
         return await self.app.database.read(read)
 
     async def run_again(self) -> None:
-        """Make all runs begin anew, with their journals."""
-        sql = "UPDATE runs SET status = 'pending', output = NULL, error = NULL, reason = NULL, finished_at = NULL"
+        """Make all runs begin anew, with their journals, each by itself."""
+        sql = """UPDATE runs SET status = 'pending', output = NULL, error = NULL, reason = NULL, finished_at = NULL,
+                 crashes = 0, cancel_reason = NULL, parent_id = NULL"""
         await self.app.database.write(lambda c: c.execute(sql).rowcount)
 
 
