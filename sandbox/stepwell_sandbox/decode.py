@@ -12,6 +12,7 @@ from stepwell.ports.frames import (
     Call,
     Diverged,
     Done,
+    Drop,
     Failed,
     Failure,
     Fired,
@@ -157,7 +158,7 @@ def _harmless(frame: GuestFrame) -> GuestFrame:
                 _clean_failure(frame.error)
         case Diverged():
             frame.recorded, frame.found = _text(frame.recorded), _text(frame.found)
-        case Ready() | Call() | Mark() | Fired() | Idle() | Done():
+        case Ready() | Call() | Drop() | Mark() | Fired() | Idle() | Done():
             pass
     return frame
 

@@ -119,13 +119,15 @@ def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder) -> li
     options.append("--clearenv")
     for name, value in ENVIRONMENT.items():
         options += ["--setenv", name, value]
+    # First, so that what is bound below it stays visible: an interpreter may be installed under /tmp.
+    options += ["--dir", "/tmp"]  # noqa: S108  inside the sandbox
     for path in interpreter.shared:
         options += ["--symlink", os.readlink(path), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
     if not any(interpreter.executable.startswith(path + "/") for path in interpreter.shared):
         options += ["--ro-bind", interpreter.executable, interpreter.executable]
     for path in interpreter.site:
         options += ["--tmpfs", path, "--remount-ro", path]
-    options += ["--ro-bind", str(folder.code), _CODE_INSIDE, "--dir", "/tmp"]  # noqa: S108 - inside the sandbox
+    options += ["--ro-bind", str(folder.code), _CODE_INSIDE]
     if not level.own_namespaces:
         options += ["--bind", str(folder.runs), _RUNS_INSIDE]
     for device in ("/dev/null", "/dev/urandom"):

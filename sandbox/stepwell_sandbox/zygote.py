@@ -180,8 +180,11 @@ class Zygote:
         except BaseException as error:  # noqa: BLE001 - nothing may run on in a process that is not confined
             _send_unconfined(channel, error)
             os._exit(UNCONFINED_STATUS)
-        self._entries[request["entry"]]()
-        os._exit(RETURNED_STATUS)
+        # Whatever leaves the entry must not run on in code that is the zygote's.
+        try:
+            self._entries[request["entry"]]()
+        finally:
+            os._exit(RETURNED_STATUS)
 
     def _scratch(self, run: int) -> str:
         if self._plan.own_namespaces:

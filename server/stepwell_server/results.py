@@ -45,8 +45,8 @@ def _within_limit(shown: dict[str, Any]) -> dict[str, Any]:
     for name in ("completed_steps", "skipped_steps"):
         shown[name] = [step[:100] for step in shown[name][-20:]]
     shown["waiting_for"] = [
-        wait | {"prompt": wait["prompt"][:300], "context": None, "options": wait["options"][:20], "cut": True}
-        for wait in shown["waiting_for"][:5]
+        wait | {"prompt": wait["prompt"][:200], "context": None, "options": wait["options"][:5], "cut": True}
+        for wait in shown["waiting_for"]
     ]
     return shown
 

@@ -1,8 +1,9 @@
 """Random workflow programs: every construct that an author may combine, in random combinations, from a seed.
 
 A program records everything that its branches see, in the order in which they see it, in `seen`, and hands that
-list to later calls: whatever changes the order on a replay changes an argument and is found. Every value that comes from
-outside names the call that asked for it (its tag), and the program fails if a branch gets the value of another one.
+list to later calls: whatever changes the order on a replay changes an argument and is found. Every value that
+comes from outside names the call that asked for it (its tag), and the program fails if a branch gets the value of
+another one.
 """
 
 import random
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 FAILS = 1  # reads of `/flaky/TAG` that are answered before a flaky step stops failing
 
-PREAMBLE = '''
+PREAMBLE = """
 import asyncio, json
 from stepwell import FunctionContext, function
 
@@ -82,11 +83,13 @@ def broken(base, tag):
 
 def size(items):
     return {"tag": "size", "n": len(items)}
-'''.replace("FAILS", str(FAILS))
+""".replace("FAILS", str(FAILS))
 
 RETURN = "return {'seen': seen, 'last': box}"
 
-ALL = frozenset({"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described"})
+ALL = frozenset(
+    {"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described"}
+)
 """Groups of constructs, to leave some out."""
 
 
@@ -158,8 +161,6 @@ class Writer:
         kinds = SYNC if blocking else ASYNC
         allowed = [k for k in kinds if (k.group is None or k.group in self.groups) and (depth < 2 or not k.nests)]
         kind = rng.choices(allowed, [k.weight for k in allowed])[0]
-        if kind.nests or kind.group == "children":
-            allowed = [k for k in allowed if k is not kind]
         if path in self.skip:
             return ["pass"]
         return kind.write(self, rng, path, f'f"{{p}}.{path}"', depth)
@@ -194,6 +195,12 @@ def plain(*forms: str) -> Write:
         return form.replace("TAG", tag).replace("PAUSE", rng.choice(("0.004", "0.01", "0.03"))).split("\n")
 
     return write
+
+
+def late(writer: Writer, rng: random.Random, path: str, tag: str, depth: int) -> list[str]:
+    """A deadline that may pass or not."""
+    writer.racy = True
+    return plain(*DEADLINES)(writer, rng, path, tag, depth)
 
 
 def loop(blocking: bool) -> Write:
@@ -389,7 +396,8 @@ ASYNC_STEPS = (
     "ctx.step(NAME)(light(base, TAG))", "ctx.step(nested, base, TAG, timeout=30, retries=1)",
 )  # fmt: skip
 BLOCKS = (
-    "WITH ctx.step(NAME) as s:\n    s.value = json.loads(tools.fetch(url=base + '/r/' + TAG))\nnote(mine, TAG, s.value)",
+    "WITH ctx.step(NAME) as s:\n    s.value = json.loads(tools.fetch(url=base + '/r/' + TAG))\n"
+    "note(mine, TAG, s.value)",
     "WITH ctx.step(NAME) as s:\n    s.value = WAIT ctx.step(pay, base, TAG)\nnote(mine, TAG, s.value)",
 )
 FLAKY = ("note(mine, TAG, WAIT ctx.step(flaky, base, TAG, retries=4, retry_delay=PAUSE))",)
@@ -453,7 +461,7 @@ ASYNC = (
     Kind(0.5, plain(*KEEP)),
     Kind(0.5, plain(*_awaited(ASK)), group="waits"),
     Kind(0.5, plain(*_awaited(CLOCK)), group="clock"),
-    Kind(0.5, plain(*DEADLINES), group="deadlines"),
+    Kind(0.5, late, group="deadlines"),
     Kind(0.5, plain(*CALLABLES), group="callables"),
     Kind(1, child(False), group="children"),
     Kind(1.5, loop(False), nests=True),

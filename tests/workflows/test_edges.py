@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outside import Outside
-from support.server import LOCAL_HTTP, make_home
 
 from stepwell.engine import Event, StartOptions
 from stepwell.errors import Conflict
 from stepwell.model import RunStatus
 from stepwell_server import Session
+from support.outside import Outside
+from support.server import LOCAL_HTTP, make_home
 
 
 async def run_source(home: Path, source: str, /, **inputs: Any) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from support.outside import Outside
 from support.server import Server, call, make_home
 
@@ -97,9 +98,7 @@ CASES = {
         {},
         1,
     ),
-    "fences": Case(
-        "Here it is:\n```python\ndef run(n: int) -> int:\n    return n\n```\n".split("\n", 1)[1], {"n": 3}, 3
-    ),
+    "fences": Case(["Here it is:", "```python\ndef run(n: int) -> int:\n    return n\n```\n"][1], {"n": 3}, 3),
     "indented": Case("\n    def run(n: int) -> int:\n        return n\n", {"n": 3}, 3),
     "main at the bottom": Case(
         "import asyncio\n\nasync def run(n: int = 5) -> int:\n    return n\n\nif __name__ == '__main__':\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outside import Outside
 
 from stepwell_server import Session
+from support.outside import Outside
 
 
 async def run_twice(home: Path, source: str, **inputs: Any) -> Any:

@@ -73,7 +73,7 @@ class Book:
         entry = None if name is None else self._effects.get(name)
         if entry is None or entry.key == key:
             return None
-        return entry if entry.status in ("ok", "in_doubt") or was_in_doubt(entry) else None
+        return entry if entry.status in ("ok", "open", "in_doubt") or was_in_doubt(entry) else None
 
     def doubt(self, entry: Entry) -> None:
         """Note that nobody knows whether the call had its effect."""

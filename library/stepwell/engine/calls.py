@@ -1,6 +1,9 @@
 """What happens on the host when a workflow calls something."""
 
+import asyncio
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from stepwell.engine import waiting
@@ -31,6 +34,7 @@ class Calls:
         self._run = run
         self._waits = waits
         self._book = waits.book
+        self._flying: dict[str, asyncio.Future[None]] = {}
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
@@ -104,8 +108,7 @@ class Calls:
     async def _call_tool(
         self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
     ) -> Answer:
-        label = f"{call.kind}:{call.name}:{digest}"
-        earlier = None if entry is not None or spec.read_only else self._book.earlier_effect(call.key, label)
+        earlier = None if entry is not None or spec.read_only else await self._earlier(call, digest)
         if earlier is not None and earlier.status == "ok":
             # An earlier attempt of the step had this effect already: the new one gets its result.
             self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
@@ -124,7 +127,8 @@ class Calls:
             self._book.event("call.started", {"call": call.name, "key": call.key})
             await self._book.durable()
             try:
-                answer = give(await self._services.tools.call(spec, arguments, context))
+                async with self._in_flight(call.key):
+                    answer = give(await self._services.tools.call(spec, arguments, context))
             except ToolFailure as error:
                 answer = tool_failed(error)
             except Exception as error:  # noqa: BLE001  foreign code: nobody knows whether the call had its effect
@@ -136,6 +140,26 @@ class Calls:
                 message = f"{call.name} gave no answer: {type(error).__name__}"
                 answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
             return self._settle(call, entry, answer)
+
+    async def _earlier(self, call: Call, digest: str) -> Entry | None:
+        """Return the same call of an earlier attempt; one that still goes on, since its step timed out, is awaited."""
+        label = f"{call.kind}:{call.name}:{digest}"
+        earlier = self._book.earlier_effect(call.key, label)
+        while earlier is not None and (flying := self._flying.get(earlier.key)) is not None:
+            await asyncio.wait([flying])
+            earlier = self._book.earlier_effect(call.key, label)
+        return earlier
+
+    @asynccontextmanager
+    async def _in_flight(self, key: str) -> AsyncGenerator[None, None]:
+        flying: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flying[key] = flying
+        try:
+            yield
+        finally:
+            # Told a turn later, when the outcome is in the book.
+            del self._flying[key]
+            asyncio.get_running_loop().call_soon(flying.set_result, None)
 
     async def _in_doubt(self, call: Call, entry: Entry, arguments: JsonObject) -> Answer | None:
         """Return the outcome that was decided on; None to make the call again."""
@@ -212,7 +236,7 @@ class Calls:
         label = f"{call.kind}:{call.name}:{digest}"
         match call.kind:
             case "timer":
-                wait, finish = waiting.timer_wait(call.key, call.name, kwargs), waiting.answer_timer
+                wait, finish = waiting.timer_wait(call.key, call.name, kwargs, call.delay_s), waiting.answer_timer
             case "input":
                 wait, finish = waiting.input_wait(call.key, call.name, kwargs), waiting.answer_input
             case "event":

@@ -13,7 +13,7 @@ from stepwell.engine.execution import Execution
 from stepwell.engine.lease import LEASE_S, boot_id, is_dead
 from stepwell.engine.services import Services
 from stepwell.errors import StoreError
-from stepwell.model import RunStatus
+from stepwell.model import LIVE, RunStatus
 from stepwell.store import runs, timeline, waits, workers
 from stepwell.store.runs import NewRun, RunRow
 
@@ -92,6 +92,9 @@ class Dispatcher:
         def insert(connection: sqlite3.Connection) -> RunRow | None:
             if runs.find_run(connection, run.id) is not None:
                 return None
+            parent = None if run.parent_id is None else runs.find_run(connection, run.parent_id)
+            if parent is not None and parent.status not in LIVE:
+                return None  # it ended while it asked
             key = run.idempotency_key
             if key is not None and runs.find_by_idempotency(connection, run.workflow, key) is not None:
                 return None
@@ -176,10 +179,15 @@ class Dispatcher:
         if version == self._version:
             return
         self._version = version
-        decided, cancelled = await services.database.read(
-            lambda c: (waits.list_decided(c, services.worker), runs.list_cancelled(c, services.worker))
+        worker = services.worker
+        news = await services.database.read(
+            lambda c: (
+                *waits.list_decided(c, worker),
+                *runs.list_cancelled(c, worker),
+                *runs.list_resting_parents(c, worker),
+            )
         )
-        for run_id in (*decided, *cancelled):
+        for run_id in dict.fromkeys(news):
             services.orders.notify(run_id)
         services.news.notify_all()
         self.kick()

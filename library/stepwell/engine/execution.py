@@ -61,6 +61,7 @@ class Execution:
         self._idle = False
         self._answered = 0
         self._open: set[str] = set()
+        self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
         self._work_s = 0.0
 
@@ -159,7 +160,9 @@ class Execution:
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
-                    answers.append(group.create_task(self._answer(guest, *self._admit(frame))))
+                    task = group.create_task(self._answer(guest, *self._admit(frame)))
+                    answers.append(task)
+                    self._answers[frame.id] = (frame, task)
                 elif (end := self._take(frame)) is not None:
                     return end
             answers[1:] = [task for task in answers[1:] if not task.done()]
@@ -199,6 +202,7 @@ class Execution:
         else:
             answer = await self._calls.answer(call, decoded, digest)
         self._open.discard(call.key)
+        self._answers.pop(call.id, None)
         self._idle = False
         self._services.runs.take_slot(self.run.id)
         self._answered += 1
@@ -212,6 +216,8 @@ class Execution:
                 self._book.step(frame)
             case frames.Mark():
                 self._book.mark(frame.n, frame.key)
+            case frames.Drop():
+                self._drop(frame.id)
             case frames.Fired():
                 self._book.fired(frame.key, frame.at, frame.mark)
             case frames.Log():
@@ -226,6 +232,18 @@ class Execution:
             case _:
                 return _last(frame)
         return None
+
+    def _drop(self, ident: int) -> None:
+        call, task = self._answers.get(ident, (None, None))
+        if call is None or task is None:
+            return
+        sent = call.kind == "tool" and call.key in self._book.entries
+        if sent or call.kind in ("query", "act", "start"):
+            return  # it has been sent, and may have its effect: the journal needs its outcome
+        del self._answers[ident]
+        self._open.discard(call.key)
+        self._waits.void(call.key)
+        task.cancel()
 
     def _note(self, note: frames.Note) -> None:
         if note.type == "progress":
@@ -292,14 +310,15 @@ class Execution:
 
     async def _close(self, end: End) -> None:
         run, now = self.run, time.time()
+        children: list[str] = []
         if end.parked:
             self._write_pause(end)
         else:
             error = None if end.error is None else dump_error(end.error)
-            await self._cancel_children(end)
 
             def write(connection: sqlite3.Connection) -> None:
                 runs.add_work(connection, run.id, self._work_s)
+                children.extend(runs.list_children(connection, run.id))
                 end_run(
                     connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
                     data=_end_data(end),
@@ -307,6 +326,8 @@ class Execution:
 
             self._services.recorder.add(self.lease, write)
         await self._services.recorder.durable(self.lease)
+        for child in children:
+            await self._services.runs.cancel(child, f"its parent {run.id} ended as {end.status}")
         self._services.news.notify(run.id)
         if run.parent_id is not None:
             self._services.orders.notify(run.parent_id)
@@ -325,12 +346,6 @@ class Execution:
             timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
 
         self._services.recorder.add(self.lease, write)
-
-    async def _cancel_children(self, end: End) -> None:
-        if end.status is RunStatus.COMPLETED:
-            return
-        for child in await self._services.database.read(lambda c: runs.list_children(c, self.run.id)):
-            await self._services.runs.cancel(child, f"its parent {self.run.id} ended as {end.status}")
 
 
 def _last(frame: frames.GuestFrame) -> End:

@@ -72,12 +72,14 @@ class Starter:
                 f"workflows invoke each other {len(chain)} deep: {' -> '.join((*chain, name))}",
                 hint=f"At most {MAX_DEPTH}; does one of them invoke itself without an end?",
             )
-        workflow = await self._workflows.get(name)
-        given = _named(workflow.version, args, kwargs)
-        self._workflows.check(workflow.version, plain(given))
+        # A run keeps the version of what it invokes from the first time on, also if that is replaced or deleted.
+        used = await self._database.read(lambda c: runs.find_used_version(c, parent.id, name))
+        version = (await self._workflows.get(name)).version if used is None else await self._workflows.version(used)
+        given = _named(version, args, kwargs)
+        self._workflows.check(version, plain(given))
         data = across_runs(msgspec.json.encode(given))
         run = NewRun(
-            child_id, workflow.name, workflow.version.hash, data, secrets.token_hex(8), time.time(),
+            child_id, name, version.hash, data, secrets.token_hex(8), time.time(),
             None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
             parent.session_id, parent.user_id,
         )  # fmt: skip
@@ -87,7 +89,7 @@ class Starter:
     async def _start(self, name: str, version: Version, arguments: JsonObject, options: StartOptions) -> str:
         checked = self._workflows.check(version, arguments)
         data = encode_plain(checked)
-        found = await self._find_started(name, data, options)
+        found = await self._find_started(name, version, data, options)
         if found is not None:
             return found
         run_id = options.run_id or f"r-{uuid.uuid4().hex[:12]}"
@@ -101,10 +103,10 @@ class Starter:
         )  # fmt: skip
         if not await self._dispatcher.start(run):
             # Somebody else was faster with the same id or key.
-            return await self._find_started(name, data, options) or run_id
+            return await self._find_started(name, version, data, options) or run_id
         return run_id
 
-    async def _find_started(self, name: str, data: bytes, options: StartOptions) -> str | None:
+    async def _find_started(self, name: str, version: Version, data: bytes, options: StartOptions) -> str | None:
         if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
             raise InvalidArguments("run_id is 1 to 128 letters, digits and . _ : - beginning with a letter or digit")
         run_id, key = options.run_id, options.idempotency_key
@@ -115,13 +117,18 @@ class Starter:
             row = await self._database.read(lambda c: runs.find_by_idempotency(c, name, key))
         if row is None:
             return None
-        if row.workflow != name or msgspec.json.decode(row.input) != msgspec.json.decode(data):
+        if row.workflow != name or _complete(version, row.input) != _complete(version, data):
             what = f"run_id {run_id!r}" if row.id == run_id else f"idempotency_key {key!r}"
             raise Conflict(
                 f"{what} belongs to a run of {row.workflow!r} with other arguments",
                 hint="Use another one, or none; the same workflow and arguments give the same run back.",
             )
         return row.id
+
+
+def _complete(version: Version, data: bytes) -> JsonObject:
+    defaults = {parameter.name: parameter.default for parameter in version.parameters if parameter.has_default}
+    return defaults | msgspec.json.decode(data)
 
 
 def _named(version: Version, args: list[Json], kwargs: JsonObject) -> JsonObject:

@@ -54,7 +54,8 @@ class Waiting:
         except TimeoutError:
             return None if wait.kind == "timer" else await self._expire(wait.key)
         finally:
-            del self.open[wait.key], self._decisions[wait.key]
+            self.open.pop(wait.key, None)
+            self._decisions.pop(wait.key, None)
 
     async def until_child(self, wait: NewWait) -> JsonObject:
         """Like `until_decided`, for a child, which may have ended before there was a wait for it."""
@@ -84,6 +85,11 @@ class Waiting:
         if future is not None and not future.done():
             future.set_result(decision)
 
+    def void(self, key: str) -> None:
+        """Nobody waits any more."""
+        self.open.pop(key, None)  # now, not when its task has seen its cancellation
+        self.book.write(lambda c: waits.void_waits(c, self.run.id, key))
+
     def take(self, key: str) -> None:
         """Use the decision up, in the same transaction as what follows from it."""
         self.book.write(lambda c: waits.take_wait(c, self.run.id, key))
@@ -100,11 +106,11 @@ class Waiting:
         self.book.event("wait.opened", {"kind": wait.kind, "key": wait.key, "name": wait.name} | shown | until)
 
 
-def timer_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
-    """Return the wait of `ctx.sleep` or `ctx.sleep_until`."""
+def timer_wait(key: str, name: str, kwargs: JsonObject, delay_s: float) -> NewWait:
+    """Return the wait of `ctx.sleep`, `ctx.sleep_until` or a deadline."""
     until = kwargs.get("until")
     if until is None:
-        until = time.time() + _number(kwargs.get("seconds"), 0.0)
+        until = time.time() + _number(kwargs.get("seconds"), delay_s)
     return NewWait(key, "timer", name, {}, until=_number(until, time.time()))
 
 

@@ -51,6 +51,8 @@ class Call(Struct, tag_field="t", tag="call", forbid_unknown_fields=True, omit_d
     step: str = ""
     """The step whose attempt makes the call, else empty."""
     line: int = 0
+    delay_s: float = 0.0
+    """For a timer that is a deadline: seconds from now. Not part of the arguments: it differs on a replay."""
 
 
 class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_defaults=True):
@@ -70,6 +72,12 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     error: Failure | None = None
     mark: int = 0
     """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""
+
+
+class Drop(Struct, tag_field="t", tag="drop", forbid_unknown_fields=True):
+    """Nobody waits any more for the outcome of the call `id`: its branch was cancelled, or its deadline is met."""
+
+    id: int
 
 
 class Fired(Struct, tag_field="t", tag="fired", forbid_unknown_fields=True):
@@ -140,7 +148,7 @@ class Diverged(Struct, tag_field="t", tag="diverged", forbid_unknown_fields=True
     line: int = 0
 
 
-GuestFrame = Ready | Call | Step | Fired | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
+GuestFrame = Ready | Call | Drop | Step | Fired | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
 
 
 # -- from the host -------------------------------------------------------------------------------------------

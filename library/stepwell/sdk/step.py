@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -30,21 +30,20 @@ class Step(Deferred):
         self.value: Any = None
         """In `with` form: what the step's result shall be."""
         self._work = work
-        self._args = args
-        self._kwargs = kwargs
+        self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
         self._scope = runtime().scope()
         self._key = self._scope.claim(options.key) if options.key else self._scope.key(name)
-        self._digest = _digest(args, kwargs)
+        self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
 
     def __call__(self, work: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Give the work: a call, a function with arguments, or a plain value."""
         if self._work is not NO_WORK:
             raise TypeError(f"step {self.name!r} has its work already")
-        self._work, self._args, self._kwargs = work, args, kwargs
+        self._work, self._args, self._kwargs = work, codec.settled(args), codec.settled(kwargs)
         self._check_repeatable()
-        self._digest = _digest(args, kwargs)
+        self._digest = _digest(self._args, self._kwargs)
         return self.finish() if runtime().blocking() else self
 
     def _check_repeatable(self) -> None:
@@ -168,7 +167,7 @@ class Step(Deferred):
         if isinstance(value, AsyncIterator):
             raise TypeError(f"step {self.name!r} gave an async generator; collect its items and return a list")
         # A generator runs here, in its attempt: later its calls would belong to the body.
-        return list(value) if isinstance(value, Iterator) else value
+        return codec.settled(value)
 
     def _inputs(self, work: Callable[..., Any]) -> tuple[Any, ...]:
         args = _copied(self._args)

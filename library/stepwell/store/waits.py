@@ -86,6 +86,14 @@ def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
     connection.execute("UPDATE waits SET status = 'taken' WHERE run_id = ? AND key = ?", (run_id, key))
 
 
+def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
+    """Close the wait of a call, and the gates before it: nobody waits any more."""
+    connection.execute(
+        """UPDATE waits SET status = 'void' WHERE run_id = ? AND key IN (?, ?, ?) AND status IN ('open', 'decided')""",
+        (run_id, key, f"{key}!policy", f"{key}!doubt"),
+    )
+
+
 def expire_wait(connection: sqlite3.Connection, run_id: str, key: str) -> JsonObject | None:
     """Close a wait whose deadline has passed; return the decision that came before, if one did."""
     closed = connection.execute(

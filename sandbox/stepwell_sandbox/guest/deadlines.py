@@ -1,7 +1,7 @@
 """Deadlines of the body: `asyncio.timeout`, `wait_for`, `wait(timeout=...)`.
 
-They run on the real clock. That one has passed is a delivery like an outcome: recorded with its place in the order,
-and on a replay it happens in that place and at no other time.
+Near ones run on the real clock, far ones are timers of the host. That one has passed is a delivery like an outcome:
+recorded with its place in the order, and on a replay it happens in that place and at no other time.
 """
 
 import asyncio
@@ -16,8 +16,12 @@ from stepwell_sandbox.guest.pending import Pending
 class Deadlines(Protocol):
     """What a deadline asks of the runtime."""
 
-    def deadline(self, key: str, on_turn: Callable[[], None]) -> tuple[Pending, bool]:
-        """Return what stands for the deadline, and whether an earlier attempt saw it pass."""
+    def deadline(self, key: str, delay_s: float, on_turn: Callable[[], None]) -> tuple[Pending, bool]:
+        """Return what stands for the deadline, and whether something else than this process keeps it."""
+        ...
+
+    def drop(self, pending: Pending) -> None:
+        """Nobody waits for it any more."""
         ...
 
     def passed(self, pending: Pending) -> None:
@@ -36,8 +40,9 @@ class _Deadline:
         self._run = run
         self._cancelled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._pending, passed = runtime.deadline(key, self._turn)
-        if not passed:
+        self._runtime = runtime
+        self._pending, kept = runtime.deadline(key, when - loop.time(), self._turn)
+        if not kept:
             self._timer = loop.call_real_at(when, runtime.passed, self._pending)
 
     def cancel(self) -> None:
@@ -45,6 +50,8 @@ class _Deadline:
         self._cancelled = True
         if self._timer is not None:
             self._timer.cancel()
+        elif not self._pending.done:
+            self._runtime.drop(self._pending)
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""

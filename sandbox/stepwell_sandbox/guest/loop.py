@@ -104,17 +104,18 @@ class BodyLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._jobs: list[_Job] = []
+        self._body: asyncio.Task[Any] | None = None
         self._executor: ThreadPoolExecutor | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end, delivering outcomes meanwhile."""
-        outer = self._loop, self._waiting, self._jobs
+        outer = self._loop, self._waiting, self._jobs, self._body
         loop = self._loop = asyncio.new_event_loop()
         self._waiting, self._jobs = None, []
         loop.create_future = lambda: _NumberedFuture(loop=loop)
         install_deadlines(loop, self._runtime)
         loop.add_reader(self._runtime.channel.fd, self._readable)
-        body = loop.create_task(coroutine)
+        body = self._body = loop.create_task(coroutine)
         pump = loop.create_task(self._pump())
         pump.add_done_callback(lambda done: done.cancelled() or (done.exception() and body.cancel()))
         loop.set_task_factory(self._make_task)
@@ -129,7 +130,7 @@ class BodyLoop:
                 pump.cancel()
                 loop.run_until_complete(asyncio.wait([pump]))
             # A step of the outer loop may have run this one: that one goes on, and may have missed a wake-up.
-            self._loop, self._waiting, self._jobs = outer
+            self._loop, self._waiting, self._jobs, self._body = outer
             loop.close()
             self._wake_now()
 
@@ -209,6 +210,8 @@ class BodyLoop:
                 if not loop._ready:
                     break
                 await _turn()
+            if self._body is not None and self._body.done():
+                return  # saying that it is idle now would park a run that has its result
             if self._runtime.deliver_next() or self._start_jobs(loop):
                 continue
             if not self._runtime.busy and not _has_timers(loop):
@@ -276,7 +279,12 @@ async def _turn() -> None:
 
 
 def _has_timers(loop: Any) -> bool:
-    return any(not handle._cancelled for handle in loop._scheduled)
+    """Whether the guest will go on by itself. The timeout of a step does not count: it limits work, not waiting."""
+    return any(not handle._cancelled and not _limits_work(handle) for handle in loop._scheduled)
+
+
+def _limits_work(handle: Any) -> bool:
+    return isinstance(getattr(handle._callback, "__self__", None), asyncio.Timeout)
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
