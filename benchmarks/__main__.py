@@ -25,7 +25,9 @@ RESUMED = (
     "async def run(ctx, n: int):\n    for i in range(n):\n        await ctx.step('s')(i)\n"
     "    await ctx.wait_for_user('?')\n    return n\n"
 )
-IMPORTS = "import asyncio, json, typing, datetime, re, dataclasses, collections, random, decimal, uuid, hashlib, logging"
+IMPORTS = (
+    "import asyncio, json, typing, datetime, re, dataclasses, collections, random, decimal, uuid, hashlib, logging"
+)
 
 
 def p50(times: list[float]) -> float:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outside import Outside
-from support.server import LOCAL_HTTP, Server, call, make_home
 
 from stepwell.model import RunStatus
 from stepwell_server import Session
+from support.outside import Outside
+from support.server import LOCAL_HTTP, Server, call, make_home
 
 PAY = """
 import json

@@ -1,6 +1,7 @@
 """What waits survives the server."""
 
 import pytest
+
 from support.outside import Outside
 from support.server import Server, call
 
@@ -48,7 +49,9 @@ async def test_an_approval_is_given_after_the_server_was_killed_and_started_agai
 @pytest.mark.row("A19")
 @pytest.mark.asyncio
 async def test_a_timer_goes_on_over_a_kill(server: Server):
-    source = "async def run(ctx):\n    began = ctx.now()\n    await ctx.sleep(3)\n    return (ctx.now() - began).seconds\n"
+    source = (
+        "async def run(ctx):\n    began = ctx.now()\n    await ctx.sleep(3)\n    return (ctx.now() - began).seconds\n"
+    )
     async with server.client() as client:
         await call(client, "create_workflow", name="nap", source=source)
         run = await call(client, "run_workflow", name="nap")

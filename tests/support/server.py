@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mcp.client.streamable_http import streamable_http_client
-
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 LISTENING = re.compile(r"listening on (http://\S+)")
 LOCAL_HTTP = '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n'

@@ -307,7 +307,7 @@ async def open_engine(
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher)
     engine = Engine(services, starter)
-    services.runs = _Control(starter, dispatcher, engine)
+    services.runs = _Control(starter, dispatcher)
     try:
         async with recorder.serve():
             if execute:
@@ -322,9 +322,8 @@ async def open_engine(
 class _Control:
     """Implements `RunControl` for the runs of this process."""
 
-    def __init__(self, starter: Starter, dispatcher: Dispatcher, engine: Engine) -> None:
+    def __init__(self, starter: Starter, dispatcher: Dispatcher) -> None:
         self._starter = starter
-        self._engine = engine
         self.kick = dispatcher.kick
         self.yield_slot = dispatcher.yield_slot
         self.take_slot = dispatcher.take_slot
@@ -333,6 +332,3 @@ class _Control:
         self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool, again: bool
     ) -> str:
         return await self._starter.start_child(parent, key, name, args, kwargs, detached=detached, again=again)
-
-    async def cancel(self, run_id: str, reason: str) -> None:
-        await self._engine.ask_cancel(run_id, reason)

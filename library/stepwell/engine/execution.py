@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sqlite3
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from msgspec import Raw
 
 from stepwell.engine.book import Book, check_key, check_name
 from stepwell.engine.calls import Calls
+from stepwell.engine.deciding import ask_cancel
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
@@ -21,7 +23,7 @@ from stepwell.errors import Fenced, GuestCrashed, LimitExceeded, NonDeterminism,
 from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus, Version
 from stepwell.ports import Exit, GuestProcess, Limits, frames
 from stepwell.sdk import codec
-from stepwell.store import journal, runs, timeline, waits
+from stepwell.store import journal, runs, timeline, waits, workers
 from stepwell.store.runs import RunRow
 
 log = logging.getLogger(__name__)
@@ -156,7 +158,7 @@ class Execution:
             if self._end is not None:
                 return self._end
             if not received:
-                raise _crash(await guest.close(), self._limits)
+                return _crash(await guest.close(), self._limits)
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
@@ -318,7 +320,9 @@ class Execution:
 
             def write(connection: sqlite3.Connection) -> None:
                 runs.add_work(connection, run.id, self._work_s)
-                children.extend(runs.list_children(connection, run.id))
+                for child in runs.list_children(connection, run.id):
+                    ask_cancel(connection, child, f"its parent {run.id} ended as {end.status}")
+                    children.append(child)
                 end_run(
                     connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
                     data=_end_data(end),
@@ -327,7 +331,7 @@ class Execution:
             self._services.recorder.add(self.lease, write)
         await self._services.recorder.durable(self.lease)
         for child in children:
-            await self._services.runs.cancel(child, f"its parent {run.id} ended as {end.status}")
+            self._services.orders.notify(child)
         self._services.news.notify(run.id)
         if run.parent_id is not None:
             self._services.orders.notify(run.parent_id)
@@ -338,7 +342,7 @@ class Execution:
 
         def write(connection: sqlite3.Connection) -> None:
             if end.status is RunStatus.PENDING:
-                runs.release_run(connection, run.id, now)
+                _give_back(connection, run, now)
                 return
             runs.park_run(connection, run.id, end.status, end.wake_at)
             runs.add_work(connection, run.id, self._work_s)
@@ -377,11 +381,24 @@ def _exceeded(name: str, limits: Limits) -> LimitExceeded:
     )
 
 
-def _crash(end: Exit, limits: Limits) -> RunError:
+def _give_back(connection: sqlite3.Connection, run: RunRow, now: float) -> None:
+    """Let a run be tried again, or set it aside after too many tries without progress."""
+    row = runs.find_run(connection, run.id)
+    if row is not None and row.crashes + 1 >= workers.MAX_CRASHES:
+        end_run(connection, row, RunStatus.DEAD, now)
+    else:
+        runs.release_run(connection, run.id, now)
+
+
+def _crash(end: Exit, limits: Limits) -> End:
+    """Return what becomes of a run whose process died: its own fault, or tried again."""
+    if end.signal == signal.SIGKILL and end.limit in (None, "memory_bytes"):
+        log.warning("a workflow's process was killed from outside: %s", end.detail or "no reason is known")
+        return End(RunStatus.PENDING)
     if end.limit is not None:
-        return _exceeded(end.limit, limits)
+        raise _exceeded(end.limit, limits)
     how = f"signal {end.signal}" if end.signal else f"exit code {end.code}"
-    return GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
+    raise GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
 
 
 def _diverged(frame: frames.Diverged) -> NonDeterminism:

@@ -36,10 +36,6 @@ class RunControl(Protocol):
         """
         ...
 
-    async def cancel(self, run_id: str, reason: str) -> None:
-        """Ask a live run to end."""
-        ...
-
     def kick(self) -> None:
         """Look for runs that can be taken up, now."""
         ...

@@ -65,6 +65,9 @@ class Starter:
             if again and known.status in REOPENED:
                 await self._database.write(lambda c: reopen(c, known, via=f"parent:{parent.id}"))
                 self._dispatcher.kick()
+            elif again and known.cancel_reason is not None:
+                # Its parent was ending when it was asked to; now it is wanted again.
+                await self._database.write(lambda c: runs.take_cancel_back(c, child_id))
             return child_id
         chain = (*parent.chain, parent.workflow)
         if len(chain) >= MAX_DEPTH:

@@ -253,6 +253,11 @@ def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> None
     connection.execute("UPDATE runs SET cancel_reason = ? WHERE id = ? AND status = 'running'", (reason, run_id))
 
 
+def take_cancel_back(connection: sqlite3.Connection, run_id: str) -> None:
+    """A cancel that no holder has obeyed yet is no longer wanted."""
+    connection.execute("UPDATE runs SET cancel_reason = NULL WHERE id = ? AND status = 'running'", (run_id,))
+
+
 def list_cancelled(connection: sqlite3.Connection, worker: str) -> list[str]:
     """Return the held runs of a worker that shall end."""
     sql = "SELECT id FROM runs WHERE owner = ? AND status = 'running' AND cancel_reason IS NOT NULL"

@@ -29,6 +29,18 @@ class Deadlines(Protocol):
         ...
 
 
+SOON_S = 0.0005  # from now: a deadline that is past already must pass through `call_at` all the same
+_plain_reschedule = asyncio.Timeout.reschedule
+
+
+def _reschedule(self: asyncio.Timeout, when: float | None) -> None:
+    scope = current_scope()
+    if when is not None and scope is not None and scope.ordered:
+        # Whether it is past at its beginning depends on the machine; asyncio would not set a timer then.
+        when = max(when, asyncio.get_running_loop().time() + SOON_S)
+    _plain_reschedule(self, when)
+
+
 class _Deadline:
     """What `loop.call_at` returns in the body: a handle whose callback runs in its recorded turn."""
 
@@ -68,6 +80,7 @@ class _Deadline:
 
 def install_deadlines(loop: Any, runtime: Deadlines) -> None:
     """Make `call_at` of the loop a deadline wherever the body calls it."""
+    asyncio.Timeout.reschedule = _reschedule
     loop.call_real_at = loop.call_at
 
     def call_at(when: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Any:
