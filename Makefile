@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check fix build rows bench clean
+.PHONY: help setup demo test quick exhaustive check fix build rows bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
@@ -27,11 +27,15 @@ demo: setup ## play one agent's session against the real server, with a kill in 
 
 test: setup ## run all tests; ARGS= for pytest's arguments
 	@echo "test: all tests"
-	@$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 quick: setup ## run the tests that are not marked slow
 	@echo "quick: tests that are not marked slow"
-	@$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not exhaustive" $(ARGS)
+
+exhaustive: setup ## run the rest of the large matrices, which CI runs too
+	@echo "exhaustive: every isolation level against every attack"
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m exhaustive $(ARGS)
 
 check: setup ## format, lint, types, import rules
 	@echo "check: ruff, pyright, import-linter"

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("inspector")  # its fixture is made once
+
 ROOT = Path(__file__).parents[2]
 INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"
 NODE = "node@22"  # the Inspector does not run on older ones

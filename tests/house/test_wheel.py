@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("wheel")  # its fixture is made once
+
 ROOT = Path(__file__).parents[2]
 
 

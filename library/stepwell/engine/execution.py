@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import signal
 import sqlite3
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from msgspec import Raw
@@ -17,11 +16,12 @@ from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
 from stepwell.engine.services import Services
-from stepwell.engine.view import dump_error, error_info
+from stepwell.engine.verdict import End, crash, end_data, exceeded, last
+from stepwell.engine.view import dump_error
 from stepwell.engine.waiting import Waiting
-from stepwell.errors import Fenced, GuestCrashed, LimitExceeded, NonDeterminism, ProtocolViolation, RunError
-from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus, Version
-from stepwell.ports import Exit, GuestProcess, Limits, frames
+from stepwell.errors import Fenced, ProtocolViolation, RunError
+from stepwell.model import ErrorInfo, JsonObject, RunStatus, Version
+from stepwell.ports import GuestProcess, Limits, frames
 from stepwell.sdk import codec
 from stepwell.store import journal, runs, timeline, waits, workers
 from stepwell.store.runs import RunRow
@@ -29,27 +29,6 @@ from stepwell.store.runs import RunRow
 log = logging.getLogger(__name__)
 
 GRACE_S = 2.0  # a timer that fires within this keeps its process
-LIMIT_HINTS = {
-    "memory_bytes": "Work on less data at a time, or raise [limits] memory_bytes in stepwell.toml.",
-    "cpu_s": "Make it cheaper, split it into workflows, or raise [limits] cpu_s in stepwell.toml.",
-    "wall_s": "Waits do not count. Split the work into steps, or raise [limits] wall_s in stepwell.toml.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a live stretch of a run ends."""
-
-    status: RunStatus
-    output: bytes | None = None
-    error: ErrorInfo | None = None
-    reason: str | None = None
-    wake_at: float | None = None
-
-    @property
-    def parked(self) -> bool:
-        """Whether the run goes on later."""
-        return self.status in LIVE
 
 
 class Execution:
@@ -158,7 +137,7 @@ class Execution:
             if self._end is not None:
                 return self._end
             if not received:
-                return _crash(await guest.close(), self._limits)
+                return crash(await guest.close(), self._limits)
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
@@ -177,7 +156,7 @@ class Execution:
             async with asyncio.timeout(max(0.0, self._limits.wall_s - self.run.work_s - self._work_s)):
                 return await guest.receive()
         except TimeoutError:
-            raise _exceeded("wall_s", self._limits) from None
+            raise exceeded("wall_s", self._limits) from None
         finally:
             self._work_s += time.monotonic() - began
 
@@ -232,7 +211,7 @@ class Execution:
                     self._services.orders.notify(self.run.id)  # it may rest already: look at its state
                 return self._pause()
             case _:
-                return _last(frame)
+                return last(frame)
         return None
 
     def _drop(self, ident: int) -> None:
@@ -325,7 +304,7 @@ class Execution:
                     children.append(child)
                 end_run(
                     connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
-                    data=_end_data(end),
+                    data=end_data(end),
                 )  # fmt: skip
 
             self._services.recorder.add(self.lease, write)
@@ -352,33 +331,11 @@ class Execution:
         self._services.recorder.add(self.lease, write)
 
 
-def _last(frame: frames.GuestFrame) -> End:
-    match frame:
-        case frames.Done():
-            return End(RunStatus.COMPLETED, bytes(frame.value))
-        case frames.Terminated():
-            return End(RunStatus.TERMINATED, reason=frame.reason)
-        case frames.Failed():
-            rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
-            status = RunStatus.REJECTED if rejected else RunStatus.FAILED
-            return End(status, error=error_info(frame.error, _failure_hint(frame.error)), reason=frame.error.message)
-        case frames.Diverged():
-            raise _diverged(frame)
-        case _:
-            raise ProtocolViolation("the guest sent a frame out of order")
-
-
 def _limits(limits: Limits, version: Version) -> Limits:
     asked = version.options.get("timeout")
     if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < limits.wall_s:
         return replace(limits, wall_s=float(asked))
     return limits
-
-
-def _exceeded(name: str, limits: Limits) -> LimitExceeded:
-    return LimitExceeded(
-        f"the run crossed its limit {name} = {getattr(limits, name):g}", hint=LIMIT_HINTS.get(name, "")
-    )
 
 
 def _give_back(connection: sqlite3.Connection, run: RunRow, now: float) -> None:
@@ -388,39 +345,3 @@ def _give_back(connection: sqlite3.Connection, run: RunRow, now: float) -> None:
         end_run(connection, row, RunStatus.DEAD, now)
     else:
         runs.release_run(connection, run.id, now)
-
-
-def _crash(end: Exit, limits: Limits) -> End:
-    """Return what becomes of a run whose process died: its own fault, or tried again."""
-    if end.signal == signal.SIGKILL and end.limit in (None, "memory_bytes"):
-        log.warning("a workflow's process was killed from outside: %s", end.detail or "no reason is known")
-        return End(RunStatus.PENDING)
-    if end.limit is not None:
-        raise _exceeded(end.limit, limits)
-    how = f"signal {end.signal}" if end.signal else f"exit code {end.code}"
-    raise GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
-
-
-def _diverged(frame: frames.Diverged) -> NonDeterminism:
-    return NonDeterminism(
-        f"at {frame.key!r} the journal holds {frame.recorded}, the code asked for {frame.found}"
-        + (f" (line {frame.line})" if frame.line else ""),
-        hint="A workflow must make the same calls in the same order on every attempt: take time and randomness from "
-        "ctx.now(), ctx.random(), ctx.uuid(), and keep outside state in steps.",
-    )
-
-
-def _failure_hint(failure: frames.Failure) -> str:
-    if failure.type == "MemoryError":
-        return LIMIT_HINTS["memory_bytes"]
-    if failure.type == "TypeError" and "awaitable is required" in failure.message:
-        return (
-            "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
-        )
-    if failure.type in ("ModuleNotFoundError", "ImportError"):
-        return "The sandbox has the standard library only; use tools.fetch, tools.curl or another tool instead."
-    return ""
-
-
-def _end_data(end: End) -> JsonObject:
-    return {} if end.error is None else {"error": f"{end.error.type}: {end.error.message}"[:500]}

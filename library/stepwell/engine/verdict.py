@@ -1,0 +1,102 @@
+"""What a live stretch of a run comes to: a result, a failure, a pause, or another try."""
+
+import logging
+import signal
+from dataclasses import dataclass
+
+from stepwell.engine.view import error_info
+from stepwell.errors import GuestCrashed, LimitExceeded, NonDeterminism, ProtocolViolation
+from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus
+from stepwell.ports import Exit, Limits, frames
+
+log = logging.getLogger(__name__)
+
+LIMIT_HINTS = {
+    "memory_bytes": "Work on less data at a time, or raise [limits] memory_bytes in stepwell.toml.",
+    "cpu_s": "Make it cheaper, split it into workflows, or raise [limits] cpu_s in stepwell.toml.",
+    "wall_s": "Waits do not count. Split the work into steps, or raise [limits] wall_s in stepwell.toml.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a live stretch of a run ends."""
+
+    status: RunStatus
+    output: bytes | None = None
+    error: ErrorInfo | None = None
+    reason: str | None = None
+    wake_at: float | None = None
+
+    @property
+    def parked(self) -> bool:
+        """Whether the run goes on later."""
+        return self.status in LIVE
+
+
+def last(frame: frames.GuestFrame) -> End:
+    """Return how the run ends by the guest's last frame.
+
+    Raises:
+        NonDeterminism: it left its journal.
+        ProtocolViolation: it is no last frame.
+    """
+    match frame:
+        case frames.Done():
+            return End(RunStatus.COMPLETED, bytes(frame.value))
+        case frames.Terminated():
+            return End(RunStatus.TERMINATED, reason=frame.reason)
+        case frames.Failed():
+            rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
+            status = RunStatus.REJECTED if rejected else RunStatus.FAILED
+            return End(status, error=error_info(frame.error, failure_hint(frame.error)), reason=frame.error.message)
+        case frames.Diverged():
+            raise diverged(frame)
+        case _:
+            raise ProtocolViolation("the guest sent a frame out of order")
+
+
+def exceeded(name: str, limits: Limits) -> LimitExceeded:
+    """Return the error of a crossed limit."""
+    return LimitExceeded(
+        f"the run crossed its limit {name} = {getattr(limits, name):g}", hint=LIMIT_HINTS.get(name, "")
+    )
+
+
+def crash(end: Exit, limits: Limits) -> End:
+    """Return what becomes of a run whose process died: its own fault, or tried again."""
+    if end.signal == signal.SIGKILL and end.limit in (None, "memory_bytes"):
+        log.warning("a workflow's process was killed from outside: %s", end.detail or "no reason is known")
+        return End(RunStatus.PENDING)
+    if end.limit is not None:
+        raise exceeded(end.limit, limits)
+    how = f"signal {end.signal}" if end.signal else f"exit code {end.code}"
+    raise GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
+
+
+def diverged(frame: frames.Diverged) -> NonDeterminism:
+    """Return the error of a guest that left its journal."""
+    return NonDeterminism(
+        f"at {frame.key!r} the journal holds {frame.recorded}, the code asked for {frame.found}"
+        + (f" (line {frame.line})" if frame.line else ""),
+        hint="A workflow must make the same calls in the same order on every attempt: take time and randomness from "
+        "ctx.now(), ctx.random(), ctx.uuid(), and keep outside state in steps.",
+    )
+
+
+def failure_hint(failure: frames.Failure) -> str:
+    """Return what to do about a failure, where that is known."""
+    if failure.type == "MemoryError":
+        return LIMIT_HINTS["memory_bytes"]
+    if failure.type == "TypeError" and "awaitable is required" in failure.message:
+        return (
+            "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
+        )
+    if failure.type in ("ModuleNotFoundError", "ImportError"):
+        return "The sandbox has the standard library only; use tools.fetch, tools.curl or another tool instead."
+    return ""
+
+
+def end_data(end: End) -> JsonObject:
+    """Return what the last event of a run says about its error."""
+    return {} if end.error is None else {"error": f"{end.error.type}: {end.error.message}"[:500]}
