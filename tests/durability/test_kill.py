@@ -56,7 +56,9 @@ async def finish(server: Server, run_id: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("source", [SYNC, STEPS], ids=["calls", "steps"])
+@pytest.mark.parametrize(
+    "source", [pytest.param(SYNC, id="calls"), pytest.param(STEPS, id="steps", marks=pytest.mark.exhaustive)]
+)
 @pytest.mark.parametrize("gate", range(EFFECTS + 1))
 async def test_a_kill_between_two_effects_repeats_none(server: Server, outside: Outside, source: str, gate: int):
     run_id = await start(server, source, outside.url)

@@ -428,14 +428,18 @@ def _difference(run: Ended, again: Ended) -> str:
     return f"seen[{n}:] was {str(was[n : n + 3])[:400]}, is {str(now[n : n + 3])[:400]}"
 
 
-def batches(count: int) -> list[list[str]]:
+def batches(count: int) -> list[Any]:
+    """Seeds in batches, the first for every run of the tests and the others for the exhaustive one."""
     seeds = [f"{SEED}-{n}" for n in range(count)]
-    return [seeds[n : n + BATCH] for n in range(0, count, BATCH)]
+    return [
+        pytest.param(seeds[n : n + BATCH], id=seeds[n], marks=[pytest.mark.exhaustive] if n else [])
+        for n in range(0, count, BATCH)
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seeds", batches(COUNT), ids=lambda seeds: seeds[0])
+@pytest.mark.parametrize("seeds", batches(COUNT))
 async def test_programs_that_are_interrupted_at_random_end_as_their_journals_say(tmp_path: Path, seeds: list[str]):
     programs = [generate(seed) for seed in seeds]
     async with asyncio.timeout(600):

@@ -165,7 +165,7 @@ class Deferred:
         self.line = line
         self.started = False
         self._start = start
-        self._number = runtime().scope().number()
+        self._number = runtime().scope().number("operation")
         runtime().made(self)
 
     def __hash__(self) -> int:

@@ -27,7 +27,7 @@ class Scope:
     """Set when the attempt has timed out: whatever still runs in it may not make calls."""
     _counts: dict[str, int] = field(default_factory=dict[str, int])
     _tasks: int = 0
-    _objects: int = 0
+    _objects: dict[str, int] = field(default_factory=dict[str, int])
 
     def claim(self, key: str) -> str:
         """Return the key of a call for which the author chose one.
@@ -41,10 +41,10 @@ class Scope:
         self._counts[name] = 1
         return f"{self.path}{name}"
 
-    def number(self) -> int:
+    def number(self, kind: str) -> int:
         """Return a hash for an object made here: the same on every replay, which an address is not."""
-        self._objects += 1
-        return hash((self.path, self._objects))
+        count = self._objects[kind] = self._objects.get(kind, 0) + 1
+        return hash((self.path, kind, count))
 
     def key(self, name: str) -> str:
         """Return the next key for a call of that name."""

@@ -68,17 +68,13 @@ class _Job:
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
-def _number(made: object) -> int:
-    scope = current_scope()
-    return id(made) if scope is None else scope.number()
-
-
 class _NumberedFuture(asyncio.Future[Any]):
     """A future whose place in a set is the same on every replay."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._number = _number(self)
+        scope = current_scope()
+        self._number = id(self) if scope is None else scope.number("future")
 
     def __hash__(self) -> int:
         return self._number
@@ -87,9 +83,9 @@ class _NumberedFuture(asyncio.Future[Any]):
 class _NumberedTask(asyncio.Task[Any]):
     """A task whose place in a set is the same on every replay."""
 
-    def __init__(self, coroutine: Any, **options: Any) -> None:
+    def __init__(self, coroutine: Any, number: int, **options: Any) -> None:
         # Before the task is made: making it enters it into asyncio's own set of tasks.
-        self._number = _number(self)
+        self._number = number
         super().__init__(coroutine, **options)
 
     def __hash__(self) -> int:
@@ -217,7 +213,8 @@ class BodyLoop:
             if not self._runtime.busy and not _has_timers(loop):
                 self._runtime.check_stuck()
                 self._runtime.say_idle()
-            waiting: asyncio.Future[None] = loop.create_future()
+            # Not a numbered one: how often the pump waits is no property of the program.
+            waiting: asyncio.Future[None] = asyncio.Future(loop=loop)
             self._waiting = waiting
             await waiting
 
@@ -267,11 +264,12 @@ class BodyLoop:
         scope = current_scope()
         if isinstance(coroutine, Deferred):
             coroutine = coroutine.start()
-        if scope is not None:
-            context = options.pop("context", None) or contextvars.copy_context()
-            context.run(enter_scope, scope.branch())
-            options["context"] = context
-        return _NumberedTask(coroutine, loop=loop, **options)
+        if scope is None:
+            return asyncio.Task(coroutine, loop=loop, **options)
+        branch = scope.branch()
+        context = options.pop("context", None) or contextvars.copy_context()
+        context.run(enter_scope, branch)
+        return _NumberedTask(coroutine, hash(branch.path), loop=loop, context=context, **options)
 
 
 async def _turn() -> None:
