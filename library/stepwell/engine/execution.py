@@ -13,7 +13,7 @@ from stepwell.engine.book import Book, check_key, check_name
 from stepwell.engine.calls import Calls
 from stepwell.engine.deciding import ask_cancel
 from stepwell.engine.ending import end_run
-from stepwell.engine.outcome import Answer, refuse
+from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import End, crash, end_data, exceeded, last
@@ -42,7 +42,7 @@ class Execution:
         self._idle = False
         self._answered = 0
         self._open: set[str] = set()
-        self._answers: dict[int, tuple[frames.Call, str, asyncio.Task[None]]] = {}
+        self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
         self._work_s = 0.0
 
@@ -144,7 +144,7 @@ class Execution:
                     call, decoded, digest = self._admit(frame)
                     task = group.create_task(self._answer(guest, call, decoded, digest))
                     answers.append(task)
-                    self._answers[frame.id] = (call, digest, task)
+                    self._answers[frame.id] = (call, task)
                 elif (end := self._take(frame)) is not None:
                     return end
             answers[1:] = [task for task in answers[1:] if not task.done()]
@@ -218,7 +218,7 @@ class Execution:
     def _drop(self, ident: int) -> None:
         if ident not in self._answers:
             return
-        call, digest, task = self._answers[ident]
+        call, task = self._answers[ident]
         sent = call.kind == "tool" and call.key in self._book.entries
         if sent or call.kind in ("query", "act", "start"):
             return  # it has been sent, and may have its effect: the journal needs its outcome
@@ -226,9 +226,7 @@ class Execution:
         self._open.discard(call.key)
         self._waits.void(call.key)
         task.cancel()
-        # Recorded, so that a replay, which makes the call again before it drops it, does not reach the outside.
-        entry = self._book.entries.get(call.key) or self._book.draft(call, digest)
-        self._book.settle(entry, refuse("CancelledError", f"nobody waited for {call.name} any more", "dropped"))
+        self._book.event("call.dropped", {"call": call.name, "key": call.key})
 
     def _note(self, note: frames.Note) -> None:
         if note.type == "progress":

@@ -76,6 +76,8 @@ class Delivery:
 
     def drop(self, pending: Pending) -> None:
         """Nobody waits for the outcome any more: tell the host, which then need not wait either."""
+        if self.loop.failed:
+            return
         with self._lock:
             for ident, opened in self._open.items():
                 if opened is pending:

@@ -101,6 +101,8 @@ class BodyLoop:
         self._waiting: asyncio.Future[None] | None = None
         self._jobs: list[_Job] = []
         self._body: asyncio.Task[Any] | None = None
+        self.failed = False
+        """Whether the body is being cancelled because it left its journal: what it gives up now is not given up."""
         self._executor: ThreadPoolExecutor | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -113,7 +115,7 @@ class BodyLoop:
         loop.add_reader(self._runtime.channel.fd, self._readable)
         body = self._body = loop.create_task(coroutine)
         pump = loop.create_task(self._pump())
-        pump.add_done_callback(lambda done: done.cancelled() or (done.exception() and body.cancel()))
+        pump.add_done_callback(functools.partial(self._pump_ended, body))
         loop.set_task_factory(self._make_task)
         try:
             return loop.run_until_complete(body)
@@ -129,6 +131,11 @@ class BodyLoop:
             self._loop, self._waiting, self._jobs, self._body = outer
             loop.close()
             self._wake_now()
+
+    def _pump_ended(self, body: "asyncio.Task[Any]", pump: "asyncio.Task[None]") -> None:
+        if not pump.cancelled() and pump.exception() is not None:
+            self.failed = True
+            body.cancel()
 
     def runs_here(self) -> bool:
         """Whether the running event loop is the one that delivers outcomes."""
