@@ -143,6 +143,8 @@ class Ended:
     error: dict[str, Any] | None
     entries: dict[str, Entry]
     logs: list[tuple[float, str]]
+    dropped: bool
+    """Whether a branch was cancelled, or the run ended, while a call was under way: a replay makes that one again."""
 
     @property
     def keys(self) -> set[str]:
@@ -153,7 +155,8 @@ class Ended:
     def settled(self) -> bool:
         """Whether nothing was left unfinished: no call without an outcome, no step that was cancelled."""
         inside = {key.rpartition("@")[0] for key in self.entries if "@" in key}
-        return all(entry.status != "open" for entry in self.entries.values()) and inside <= self.entries.keys()
+        answered = all(entry.status != "open" for entry in self.entries.values())
+        return answered and not self.dropped and inside <= self.entries.keys()
 
 
 @dataclass
@@ -239,8 +242,17 @@ class Driver:
                 lines = timeline.list_logs(connection, row["id"], 0, 100_000)
                 error = json.loads(row["error"]) if row["error"] else None
                 logs = [(line[1], line[3]) for line in lines]
+                dropped = _given_up(timeline.list_events(connection, row["id"], 0, -1))
                 found[row["id"]] = Ended(
-                    row["id"], row["workflow"], row["parent_id"], row["status"], row["output"], error, entries, logs
+                    row["id"],
+                    row["workflow"],
+                    row["parent_id"],
+                    row["status"],
+                    row["output"],
+                    error,
+                    entries,
+                    logs,
+                    dropped,
                 )
             return found
 
@@ -251,6 +263,12 @@ class Driver:
         sql = """UPDATE runs SET status = 'pending', output = NULL, error = NULL, reason = NULL, finished_at = NULL,
                  crashes = 0, cancel_reason = NULL, parent_id = NULL"""
         await self.app.database.write(lambda c: c.execute(sql).rowcount)
+
+
+def _given_up(events: list[timeline.EventRow]) -> bool:
+    started = {event.data["key"] for event in events if event.type == "call.started"}
+    ended = {event.data["key"] for event in events if event.type in ("call.completed", "call.failed")}
+    return bool(started - ended) or any(event.type == "call.dropped" for event in events)
 
 
 def _state(connection: sqlite3.Connection) -> tuple[list[tuple[str, str]], int, int]:
@@ -363,6 +381,8 @@ async def replay(driver: Driver, first: dict[str, Ended]) -> list[str]:
     for run in first.values():
         # A child's requests begin with the tag of the call that invoked it, which is its parent's.
         new = {tag for tag, n in outside.asked.items() if n > asked[tag] and tag.startswith(run.id + ".")}
+        if any(child.dropped for child in first.values() if child.id.startswith(run.id + ".")):
+            new = set()  # what its children have given up they ask for again
         wrong += [f"{run.id}: {what}" for what in check_again(run, again[run.id], new)]
     return wrong
 
