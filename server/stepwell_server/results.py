@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
+from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
 
 MAX_RESULT = 20_000  # characters of a whole result
 MAX_OUTPUT = 12_000  # of one value in it
@@ -169,8 +169,3 @@ def _placeholder(schema: JsonObject) -> str:
         return json.dumps(schema["enum"][0])
     examples = {"integer": "0", "number": "0.0", "boolean": "false", "array": "[...]", "object": "{...}"}
     return examples.get(str(schema.get("type")), '"..."')
-
-
-def is_live(run: Run) -> bool:
-    """Whether the run goes on."""
-    return run.status in LIVE

@@ -95,7 +95,7 @@ class Execution:
             with services.orders.watch(self.run.id) as orders:
                 return await self._serve(guest, orders)
         finally:
-            self._exit = await guest.close()
+            await guest.close()
 
     def _note_start(self, guest: GuestProcess, restored: tuple[str, ...]) -> None:
         level, first = guest.level, self.run.attempts == 1

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import show
-from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
+from stepwell.model import ErrorInfo, Json, Run, RunStatus
 from stepwell.ports.frames import Failure
 from stepwell.store import journal, waits
 from stepwell.store.runs import RunRow
@@ -37,7 +37,7 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         step_results=results,
         completed_steps=tuple(results),
         skipped_steps=row.restored,
-        waiting_for=tuple(_shown(wait) for wait in open_waits),
+        waiting_for=tuple(wait.shown() for wait in open_waits),
         tokens_used=row.tokens_used,
         cost_usd=row.cost_usd if row.tokens_used else 0.0,
         started_at=row.started_at,
@@ -51,10 +51,6 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         attempts=row.attempts,
         warnings=tuple(dict.fromkeys(output.warnings)),
     )
-
-
-def _shown(wait: waits.WaitRow) -> Wait:
-    return wait.shown()
 
 
 def read_error(row: RunRow) -> ErrorInfo | None:

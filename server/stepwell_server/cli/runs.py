@@ -1,6 +1,8 @@
 """Commands that look at runs or end them, and `emit`."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 import click
 
@@ -14,6 +16,8 @@ from stepwell_server.cli.progress import event_line
 from stepwell_server.cli.report import Invocation
 from stepwell_server.cli.run_text import run_data, summary, table
 from stepwell_server.cli.text import columns, duration, moment, one_line, short_value, shown_value
+
+T = TypeVar("T")
 
 PAGE = 200  # events, entries or lines fetched at one time
 MAX_SHOWN = 10_000  # of them printed
@@ -103,29 +107,22 @@ def emit(invocation: Invocation, name: str, json_text: str | None, event_id: str
 
 
 async def _events(app: App, run_id: str) -> list[Event]:
-    found: list[Event] = []
-    while len(found) < MAX_SHOWN:
-        page = await app.engine.timeline(run_id, after=found[-1].n if found else 0, limit=PAGE)
-        found += page
-        if len(page) < PAGE:
-            break
-    return found
+    return await _pages(lambda after: app.engine.timeline(run_id, after=after, limit=PAGE), lambda event: event.n)
 
 
 async def _logs(app: App, run_id: str) -> list[LogLine]:
-    found: list[LogLine] = []
-    while len(found) < MAX_SHOWN:
-        page = await app.engine.logs(run_id, after=found[-1].n if found else 0, limit=PAGE)
-        found += page
-        if len(page) < PAGE:
-            break
-    return found
+    return await _pages(lambda after: app.engine.logs(run_id, after=after, limit=PAGE), lambda line: line.n)
 
 
 async def _entries(app: App, run_id: str) -> list[JournalEntry]:
-    found: list[JournalEntry] = []
+    return await _pages(lambda after: app.engine.journal(run_id, after=after, limit=PAGE), lambda entry: entry.seq)
+
+
+async def _pages(read: Callable[[int], Awaitable[Sequence[T]]], number: Callable[[T], int]) -> list[T]:
+    """Return what `read(after)` gives page by page, up to what is shown at the most."""
+    found: list[T] = []
     while len(found) < MAX_SHOWN:
-        page = await app.engine.journal(run_id, after=found[-1].seq if found else 0, limit=PAGE)
+        page = await read(number(found[-1]) if found else 0)
         found += page
         if len(page) < PAGE:
             break
