@@ -9,6 +9,7 @@ from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Work
 MAX_RESULT = 20_000  # characters of a whole result
 MAX_OUTPUT = 12_000  # of one value in it
 MAX_CONTEXT = 4_000
+MAX_INPUT = 2_000
 
 
 def run_result(run: Run) -> dict[str, Any]:
@@ -33,6 +34,9 @@ def run_result(run: Run) -> dict[str, Any]:
         "waiting_for": [_wait(wait) for wait in run.waiting_for[:20]],
         "next": next_step(run),
     }
+    if run.status is RunStatus.DEAD:
+        shown["failures"] = run.failures
+        shown["input"] = fit(run.input, MAX_INPUT, run.id, "input")
     if run.warnings:
         shown["warnings"] = list(run.warnings)
     return _within_limit(shown)
@@ -84,9 +88,12 @@ def next_step(run: Run) -> str:
         case RunStatus.CANCELLED:
             return f"Cancelled. resume_run(run_id={run.id!r}) goes on from its last step."
         case RunStatus.FAILED | RunStatus.DEAD:
+            discard = (
+                f"; resume_run(run_id={run.id!r}, decision='discard') puts it away" if run.status == "dead" else ""
+            )
             return (
                 "Mend what error says (create_workflow with replace=true for a fix, then start anew), or call "
-                f"resume_run(run_id={run.id!r}) to try again from the failed step."
+                f"resume_run(run_id={run.id!r}) to try again from the failed step{discard}."
             )
 
 

@@ -89,3 +89,27 @@ async def test_a_parent_and_its_child_survive_a_kill_without_running_twice(serve
     assert run["output"] == "parent of child"
     assert outside.effects == {"child": 1}
     assert len(runs["runs"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_the_next_attempt_of_a_failed_run_survives_a_kill(server: Server, outside: Outside):
+    source = (
+        "import json\noptions = dict(retries=1, retry_delay=3)\n"
+        "def run(base):\n    tools.curl.post(url=base + '/effect/first', json={})\n"
+        "    if json.loads(tools.fetch(url=base + '/read/a'))['count'] == 1:\n        raise ValueError('not yet')\n"
+        "    return 'second'\n"
+    )
+    async with server.client() as client:
+        await call(client, "create_workflow", name="again", source=source)
+        run = await call(client, "run_workflow", name="again", arguments={"base": outside.url})
+        asleep = await call(client, "get_run", run_id=run["run_id"], wait_seconds=1)
+        assert asleep["status"] == "sleeping"
+        assert "ValueError: not yet" in asleep["waiting_for"][0]["prompt"]
+    server.kill()
+    server.start()
+    async with server.client() as client:
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+
+    # The read is in the journal: code that fails by what it has read fails again.
+    assert (run["status"], run["failures"], outside.effects) == ("dead", 2, {"first": 1})

@@ -9,7 +9,9 @@ from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.source import Parsed
+from stepwell.errors import InvalidSource
 from stepwell.model import JsonObject, Warn
+from stepwell.model.retries import RETRY_OPTIONS, read_retries
 
 MAX_LISTED = 200  # of each kind
 _MAX_TEXT = 200  # characters of a tool's or step's name
@@ -34,7 +36,11 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
 
 
 def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
-    """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read."""
+    """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read.
+
+    Raises:
+        InvalidSource: one of those that say how a failed run is tried again is no such value.
+    """
     options: JsonObject = {}
     warnings: list[Warn] = []
     for node in tree.body:
@@ -50,6 +56,8 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                 if key is None:
                     raise NotLiteral
                 options[key] = read_literal(item)
+                if key in RETRY_OPTIONS:
+                    _check_retries({key: options[key]}, item.lineno)
             except NotLiteral:
                 warnings.append(
                     Warn(
@@ -60,6 +68,17 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                     )
                 )
     return options, warnings
+
+
+def _check_retries(options: JsonObject, line: int) -> None:
+    try:
+        read_retries(options)
+    except (TypeError, ValueError) as error:
+        raise InvalidSource(
+            f"options: {error}.",
+            hint="Write for example options = dict(retries=3, retry_delay=1.0, backoff='exponential', max_delay=60).",
+            line=line,
+        ) from error
 
 
 def _items(value: ast.expr | None) -> Iterable[tuple[str | None, ast.expr]]:

@@ -90,9 +90,22 @@ def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> bool
         return True
     now = time.time()
     end_run(connection, row, RunStatus.CANCELLED, now, reason=reason or "the run was cancelled")
-    for child in runs.list_children(connection, run_id):
-        ask_cancel(connection, child, f"its parent {run_id} was cancelled")
+    cancel_children(connection, run_id, f"its parent {run_id} was cancelled")
     return True
+
+
+def cancel_children(connection: sqlite3.Connection, run_id: str, reason: str) -> list[str]:
+    """End the live children of a run that ends; return them."""
+    children = runs.list_children(connection, run_id)
+    for child in children:
+        ask_cancel(connection, child, reason)
+    return children
+
+
+def end_as_dead(connection: sqlite3.Connection, row: RunRow, now: float) -> None:
+    """Set a run aside that every holder died with."""
+    end_run(connection, row, RunStatus.DEAD, now)
+    cancel_children(connection, row.id, f"its parent {row.id} ended as dead")
 
 
 def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
@@ -188,4 +201,5 @@ def _discard(connection: sqlite3.Connection, row: RunRow, via: str) -> None:
     if row.status not in (RunStatus.DEAD, RunStatus.FAILED, RunStatus.IN_DOUBT):
         raise Conflict(f"run {row.id} is {row.status}; only failed, dead or doubtful runs are discarded")
     now = time.time()
-    end_run(connection, row, RunStatus.CANCELLED, now, reason="discarded", data={"via": via})
+    end_run(connection, row, RunStatus.CANCELLED, now, error=row.error, reason="discarded", data={"via": via})
+    cancel_children(connection, row.id, f"its parent {row.id} was discarded")

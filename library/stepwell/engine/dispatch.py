@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from stepwell.engine.ending import end_run
+from stepwell.engine.deciding import end_as_dead
 from stepwell.engine.execution import Execution
 from stepwell.engine.lease import LEASE_S, boot_id, is_dead
 from stepwell.engine.services import Services
 from stepwell.errors import StoreError
-from stepwell.model import LIVE, RunStatus
+from stepwell.model import LIVE
 from stepwell.store import runs, timeline, waits, workers
 from stepwell.store.runs import NewRun, RunRow
 
@@ -245,5 +245,5 @@ def _bury(connection: sqlite3.Connection, worker: str) -> int:
     for run_id in poisoned:
         row = runs.find_run(connection, run_id)
         if row is not None:
-            end_run(connection, row, RunStatus.DEAD, now)
+            end_as_dead(connection, row, now)
     return len(freed)

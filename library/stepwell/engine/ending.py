@@ -28,8 +28,8 @@ def end_run(
     timeline.add_event(connection, row.id, now, f"run.{status}", shown | (data or {}))
     if row.parent_id is not None and row.parent_key is not None:
         decision = child_decision(status, output, error, reason)
-        waits.decide_wait(connection, row.parent_id, row.parent_key, decision, now)
-        runs.wake_run(connection, row.parent_id)
+        if waits.decide_wait(connection, row.parent_id, row.parent_key, decision, now):
+            runs.wake_run(connection, row.parent_id)
 
 
 def decide_for_ended_child(connection: sqlite3.Connection, parent_id: str, key: str, now: float) -> None:

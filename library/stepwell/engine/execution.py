@@ -11,10 +11,11 @@ from msgspec import Raw
 
 from stepwell.engine.book import Book, check_key, check_name
 from stepwell.engine.calls import Calls
-from stepwell.engine.deciding import ask_cancel
+from stepwell.engine.deciding import cancel_children, end_as_dead
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
+from stepwell.engine.retrying import retried, sleep_until_retry
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import End, crash, end_data, exceeded, last
 from stepwell.engine.view import dump_error
@@ -23,7 +24,7 @@ from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import ErrorInfo, JsonObject, RunStatus, Version
 from stepwell.ports import GuestProcess, Limits, frames
 from stepwell.sdk import codec
-from stepwell.store import journal, runs, timeline, waits, workers
+from stepwell.store import journal, retries, runs, timeline, waits, workers
 from stepwell.store.runs import RunRow
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Execution:
         self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
         self._work_s = 0.0
+        self._options: JsonObject = {}
 
     async def live(self) -> None:
         """Work on the run until it ends, pauses, or another process has it. Raises nothing but cancellation."""
@@ -64,7 +66,7 @@ class Execution:
             log.exception("run %s: could not be worked on", self.run.id)
             end = End(RunStatus.PENDING)
         try:
-            await self._close(end)
+            await self._close(retried(end, self.run, self._options))
         except Fenced:
             log.warning("run %s: another process holds it now", self.run.id)
         except Exception:
@@ -86,7 +88,7 @@ class Execution:
             self.run, services.database, self._book, {row.key: row for row in rows}, self._wait_opened
         )
         self._calls = Calls(services, self.run, self._waits)
-        self._limits = _limits(services.limits, version)
+        self._limits, self._options = _limits(services.limits, version), version.options
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         guest = await services.sandbox.open(self._limits)
         try:
@@ -301,9 +303,9 @@ class Execution:
 
             def write(connection: sqlite3.Connection) -> None:
                 runs.add_work(connection, run.id, self._work_s)
-                for child in runs.list_children(connection, run.id):
-                    ask_cancel(connection, child, f"its parent {run.id} ended as {end.status}")
-                    children.append(child)
+                if end.error is not None:
+                    retries.count_failure(connection, run.id)
+                children.extend(cancel_children(connection, run.id, f"its parent {run.id} ended as {end.status}"))
                 end_run(
                     connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
                     data=end_data(end),
@@ -325,8 +327,11 @@ class Execution:
             if end.status is RunStatus.PENDING:
                 _give_back(connection, run, now)
                 return
-            runs.park_run(connection, run.id, end.status, end.wake_at)
             runs.add_work(connection, run.id, self._work_s)
+            if end.error is not None:
+                sleep_until_retry(connection, run, end, self._options, now)
+                return
+            runs.park_run(connection, run.id, end.status, end.wake_at)
             kind = "run.in_doubt" if end.status is RunStatus.IN_DOUBT else "run.waiting"
             timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
 
@@ -344,6 +349,6 @@ def _give_back(connection: sqlite3.Connection, run: RunRow, now: float) -> None:
     """Let a run be tried again, or set it aside after too many tries without progress."""
     row = runs.find_run(connection, run.id)
     if row is not None and row.crashes + 1 >= workers.MAX_CRASHES:
-        end_run(connection, row, RunStatus.DEAD, now)
+        end_as_dead(connection, row, now)
     else:
         runs.release_run(connection, run.id, now)

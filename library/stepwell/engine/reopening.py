@@ -24,21 +24,27 @@ def reopen(connection: sqlite3.Connection, row: RunRow, *, via: str) -> None:
         )
     if not runs.reopen_run(connection, row.id):
         raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
-    entries = journal.list_entries(connection, row.id)
-    failed = _what_failed(entries, row.error)
+    again = take_back_failure(connection, row.id, row.error)
+    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": again})
+
+
+def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | None) -> list[str]:
+    """Prepare the journal for another attempt at what ended the run; return the names of what is tried anew."""
+    entries = journal.list_entries(connection, run_id)
+    failed = _what_failed(entries, error)
     deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
     if deliveries:
-        journal.drop_deliveries(connection, row.id, min(deliveries))
+        journal.drop_deliveries(connection, run_id, min(deliveries))
     # A gate is used once: what is tried anew asks anew.
     gates = {f"{entry.key}!{gate}" for entry in failed for gate in ("policy", "approval", "doubt")}
     again = [e for e in failed if e.kind != "step" and not was_in_doubt(e)]
-    journal.drop_entries(connection, row.id, [e.seq for e in (*again, *(e for e in entries if e.key in gates))])
+    journal.drop_entries(connection, run_id, [e.seq for e in (*again, *(e for e in entries if e.key in gates))])
     for entry in failed:
         if entry.kind == "step":
-            journal.set_aside(connection, row.id, entry)
+            journal.set_aside(connection, run_id, entry)
         elif was_in_doubt(entry):
-            journal.doubt_again(connection, row.id, entry.seq)
-    timeline.add_event(connection, row.id, time.time(), "run.reopened", {"via": via, "again": [e.name for e in failed]})
+            journal.doubt_again(connection, run_id, entry.seq)
+    return [entry.name for entry in failed]
 
 
 def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journal.Entry]:

@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import show
-from stepwell.model import ErrorInfo, Json, Run, RunStatus
+from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
+from stepwell.model.text import clean_text
 from stepwell.ports.frames import Failure
 from stepwell.store import journal, waits
 from stepwell.store.runs import RunRow
+
+RETRY_KEY = "!retry"  # of the timer of a run that is tried again; no call has it
 
 
 def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
@@ -23,7 +26,6 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
             seen[entry.name] += 1
             name = entry.name if seen[entry.name] == 1 else f"{entry.name}#{seen[entry.name]}"
             results[name] = show(entry.value).value
-    open_waits = waits.list_waits(connection, row.id, "open")
     output = show(row.output)
     return Run(
         id=row.id,
@@ -37,7 +39,7 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         step_results=results,
         completed_steps=tuple(results),
         skipped_steps=row.restored,
-        waiting_for=tuple(wait.shown() for wait in open_waits),
+        waiting_for=list_shown_waits(connection, row),
         tokens_used=row.tokens_used,
         cost_usd=row.cost_usd if row.tokens_used else 0.0,
         started_at=row.started_at,
@@ -49,8 +51,24 @@ def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
         parent_id=row.parent_id,
         sandbox_level=row.sandbox_level,
         attempts=row.attempts,
+        failures=row.failures,
         warnings=tuple(dict.fromkeys(output.warnings)),
     )
+
+
+def list_shown_waits(connection: sqlite3.Connection, row: RunRow) -> tuple[Wait, ...]:
+    """Return what the run waits for; one that failed and will be tried again waits for a timer."""
+    shown = tuple(wait.shown() for wait in waits.list_waits(connection, row.id, "open"))
+    if row.status is not RunStatus.SLEEPING or row.error is None:
+        return shown
+    prompt = f"Failed, and is tried again: {read_brief(row.error)}"
+    return (*shown, Wait(row.id, RETRY_KEY, "timer", prompt, until=row.wake_at, name="retry"))
+
+
+def read_brief(error: str) -> str:
+    """Return `Type: message` of a stored error."""
+    known = json.loads(error)
+    return clean_text(f"{known['type']}: {known['message']}"[:500])
 
 
 def read_error(row: RunRow) -> ErrorInfo | None:

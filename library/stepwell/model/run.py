@@ -134,4 +134,6 @@ class Run:
     sandbox_level: str | None = None
     attempts: int = 0
     """How often a process has taken the run up."""
+    failures: int = 0
+    """Attempts that failed since it was started or last resumed by somebody."""
     warnings: tuple[str, ...] = ()

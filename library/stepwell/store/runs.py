@@ -9,7 +9,7 @@ from stepwell.model import LIVE, JsonObject, RunStatus
 
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
-    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at"""
+    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures"""
 PARKED_SQL = "'sleeping', 'waiting', 'in_doubt'"
 LIVE_SQL = ", ".join(f"'{status}'" for status in sorted(LIVE))
 
@@ -50,6 +50,7 @@ class RunRow:
     created_at: float
     started_at: float | None
     finished_at: float | None
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, now: flo
     """Take a pending run with a new epoch; None if another process was faster."""
     row = connection.execute(
         f"""UPDATE runs SET status = 'running', owner = ?, epoch = epoch + 1, attempts = attempts + 1, wake_at = NULL,
-                started_at = coalesce(started_at, ?)
+                error = NULL, started_at = coalesce(started_at, ?)
             WHERE id = ? AND status = 'pending' RETURNING {COLUMNS}""",
         (worker, now, run_id),
     ).fetchone()
@@ -198,7 +199,7 @@ def reopen_run(connection: sqlite3.Connection, run_id: str) -> bool:
     """Make a failed or cancelled run pending again, with its journal."""
     changed = connection.execute(
         """UPDATE runs SET status = 'pending', error = NULL, reason = NULL, finished_at = NULL, cancel_reason = NULL,
-               crashes = 0, work_s = 0, wake_at = NULL
+               crashes = 0, failures = 0, work_s = 0, wake_at = NULL
            WHERE id = ? AND status IN ('failed', 'cancelled', 'dead')""",
         (run_id,),
     )

@@ -105,6 +105,9 @@ class Progress:
 _PLAIN = {
     "run.started": "started",
     "run.resumed": "goes on",
+    "run.retrying": "failed, attempt {failed} of {attempts}: {error}; tries again",
+    "run.reopened": "taken up again",
+    "run.dead": "set aside as dead: {error}",
     "run.waiting": "waits",
     "run.completed": "completed",
     "run.failed": "failed: {error}",

@@ -41,6 +41,7 @@ _ENTRIES = {
     "answer": _entry("people", "answer", "Answer a run's question."),
     "resume": _entry("people", "resume", "Go on with a failed, interrupted or doubtful run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),
+    "discard": _entry("runs", "discard", "Put a dead or failed run away."),
     "emit": _entry("runs", "emit", "Send an event to the runs that wait for it."),
     "artifacts": _entry("artifacts", "artifacts", "List or read what a run has saved."),
     "doctor": _entry("doctor", "doctor", "Say what works on this machine and what does not."),

@@ -90,6 +90,15 @@ def cancel(invocation: Invocation, run_id: str, reason: str) -> None:
 
 
 @click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def discard(invocation: Invocation, run_id: str) -> None:
+    """Put a dead, failed or doubtful run away: it is kept, but nobody has to look at it any more."""
+    run = in_app(invocation, lambda app: app.engine.resume(run_id, "discard", via="cli"))
+    invocation.put(run_data(run), summary(run))
+
+
+@click.command(cls=Command)
 @click.argument("name")
 @click.option("--json", "json_text", metavar="JSON", help="The event's value; @FILE or - reads it.")
 @click.option("--event-id", help="The same id again is the same event.")

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 DEFAULT_WAIT_S = 20.0
 MAX_WAIT_S = 45.0  # clients give up at about 60 s
 
-Include = Literal["timeline", "journal", "logs", "step_results", "output"]
+Include = Literal["timeline", "journal", "logs", "step_results", "output", "input"]
 Status = Literal[
     "pending", "running", "sleeping", "waiting", "in_doubt",
     "completed", "terminated", "failed", "rejected", "cancelled", "dead",
@@ -140,9 +140,9 @@ class GetRun(Arguments):
 
     run_id: RunId
     wait_seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_S, description="Wait for its end or a question")] = 0.0
-    include: Annotated[list[Include], Field(max_length=5, description="Parts to show in full")] = []
+    include: Annotated[list[Include], Field(max_length=6, description="Parts to show in full")] = []
     path: Annotated[
-        Text | None, Field(max_length=1000, description='JSON pointer into output or step_results: "/items/0"')
+        Text | None, Field(max_length=1000, description='JSON pointer into output, step_results or input: "/items/0"')
     ] = None
     offset: Annotated[Offset, Field(description="Item or character of the included part to begin at")] = 0
 
@@ -162,7 +162,9 @@ class ResumeRun(Arguments):
     run_id: RunId
     decision: Annotated[
         Literal["retry", "value", "fail", "discard"] | None,
-        Field(description="For a run in doubt: was the call made (value), not made (retry), or give up (fail)"),
+        Field(
+            description="For a run in doubt: was the call made (value), not made (retry), or give up (fail); discard puts a dead run away"
+        ),
     ] = None
     value: Annotated[Any, Field(description="With decision=value: the call's result")] = None
     version: Annotated[Text | None, Field(max_length=64, description="Version to go on with; a run keeps its own")] = (

@@ -19,7 +19,7 @@ ROW_TEXT = 2_000  # characters of one text in a row
 CONTEXT_TEXT = 300  # characters of what one of many waits shows
 MAX_OPTIONS = 10  # of one of many waits
 MAX_ERROR = 4_000  # characters of an error's message
-VALUES: tuple[Include, ...] = ("output", "step_results")
+VALUES: tuple[Include, ...] = ("output", "step_results", "input")
 
 
 def show_run(run: Run) -> JsonObject:
@@ -43,7 +43,7 @@ async def include_parts(call: Call, run: Run, given: GetRun) -> JsonObject:
     parts = _parts(given)
     shown = show_run(dataclasses.replace(run, output=None, step_results={}))
     for part in VALUES:
-        del shown[part]
+        shown.pop(part, None)
     shown = _short_head(shown)
     budget = max(2_000, (MAX_RESULT - size(shown) - 1_500) // len(parts))
     more: dict[str, JsonObject] = {}
@@ -61,14 +61,14 @@ def _parts(given: GetRun) -> list[Include]:
     parts: list[Include] = list(dict.fromkeys(given.include)) or ["output"]
     if given.path and not any(part in VALUES for part in parts):
         raise InvalidArguments(
-            "get_run: `path` leads into output or step_results only.",
+            "get_run: `path` leads into output, step_results or input only.",
             hint='Add one of them: include=["output"]. The timeline, journal and logs go on with `offset`.',
         )
     return parts
 
 
 async def _value(run: Run, part: Include, given: GetRun, budget: int) -> tuple[Json, JsonObject]:
-    whole = run.output if part == "output" else run.step_results
+    whole: Json = {"output": run.output, "step_results": run.step_results, "input": run.input}[part]
     taken = page(find(whole, given.path), given.path or "", given.offset, budget)
     note: JsonObject = {}
     if taken.next_offset is not None or given.offset:

@@ -6,6 +6,8 @@ from stepwell_server.surface.replies import shorten
 _LINES = {
     "run.started": "run started",
     "run.resumed": "run resumed",
+    "run.retrying": "run failed and is tried again",
+    "run.dead": "run is dead",
     "run.waiting": "run is waiting",
     "run.completed": "run completed",
     "run.failed": "run failed",
