@@ -140,9 +140,9 @@ async def test_resume_of_a_dead_run_gives_it_all_its_attempts_again(home: Path, 
         again = await session.resume(run)
         assert (again.status, again.failures) == (RunStatus.DEAD, 2)
         assert outside.reads["confirm"] == 4
+        discarded = await session.resume(run, "discard")
+        assert discarded.error is not None
         with pytest.raises(Conflict, match="discarded"):
-            discarded = await session.resume(run, "discard")
-            assert discarded.error is not None
             await session.resume(run, "discard")
 
 

@@ -162,9 +162,7 @@ class ResumeRun(Arguments):
     run_id: RunId
     decision: Annotated[
         Literal["retry", "value", "fail", "discard"] | None,
-        Field(
-            description="For a run in doubt: was the call made (value), not made (retry), or give up (fail); discard puts a dead run away"
-        ),
+        Field(description="In doubt: made (value), not made (retry), or give up (fail). Dead: discard puts it away"),
     ] = None
     value: Annotated[Any, Field(description="With decision=value: the call's result")] = None
     version: Annotated[Text | None, Field(max_length=64, description="Version to go on with; a run keeps its own")] = (
