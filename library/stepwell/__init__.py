@@ -1,12 +1,15 @@
 """What workflow authors import. Only the standard library is loaded."""
 
+from stepwell.sdk.batch import BatchResult
 from stepwell.sdk.context import WorkflowContext, ctx
-from stepwell.sdk.exceptions import ApprovalDenied, ChildFailed, ToolError
+from stepwell.sdk.exceptions import ApprovalDenied, BatchError, ChildFailed, ToolError
 from stepwell.sdk.functions import FunctionContext, Workflow, cron, event, function, webhook, workflow
 from stepwell.sdk.handles import agents, artifacts, tools, workflows
 
 __all__ = [
     "ApprovalDenied",
+    "BatchError",
+    "BatchResult",
     "ChildFailed",
     "FunctionContext",
     "ToolError",

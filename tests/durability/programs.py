@@ -14,7 +14,7 @@ FAILS = 1  # reads of `/flaky/TAG` that are answered before a flaky step stops f
 
 PREAMBLE = """
 import asyncio, json
-from stepwell import FunctionContext, function
+from stepwell import BatchError, FunctionContext, function
 
 seen = []
 box = {"last": None}
@@ -81,6 +81,12 @@ def broken(base, tag):
     tools.fetch(url=f"{base}/r/{tag}")
     raise KeyError(tag)
 
+def odd(base, tag):
+    got = work(base, tag)
+    if tag.endswith(".1"):
+        raise ValueError(f"{tag} failed")
+    return got
+
 def size(items):
     return {"tag": "size", "n": len(items)}
 """.replace("FAILS", str(FAILS))
@@ -88,8 +94,9 @@ def size(items):
 RETURN = "return {'seen': seen, 'last': box}"
 
 ALL = frozenset(
-    {"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described"}
-)
+    {"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described",
+     "batches"}
+)  # fmt: skip
 """Groups of constructs, to leave some out."""
 
 
@@ -425,6 +432,37 @@ CALLABLES = (
 )
 
 
+BATCHES = (
+    "for got in WAIT ctx.map(FN, ITEMS, max_concurrency=WIDTH): note(mine, got['tag'], got)",
+    "r = WAIT ctx.batch(odd, ITEMS, max_concurrency=WIDTH)\n"
+    "saw(mine, 'batch', TAG, r.status, r.outputs, r.stats, [item.duration_ms for item in r.results])",
+    "r = WAIT ctx.batch(flaky, ITEMS, retries=4, retry_delay=PAUSE, max_concurrency=WIDTH)\n"
+    "saw(mine, 'batch', TAG, r.batch_id, r.outputs, r.stats)",
+    "try:\n    saw(mine, WAIT ctx.map(odd, ITEMS, name=NAME, max_concurrency=WIDTH))\n"
+    "except BatchError as error:\n    saw(mine, 'map', TAG, str(error), error.failed, error.result.stats)",
+)
+STOPPED = (
+    "r = WAIT ctx.batch(odd, ITEMS, max_concurrency=WIDTH, continue_on_failure=False)\n"
+    "saw(mine, 'stopped', TAG, r.status, r.outputs, [item.status for item in r.results])",
+)
+
+
+def batched(wait: str) -> Write:
+    """Return a writer of one function for several items."""
+
+    def write(writer: Writer, rng: random.Random, path: str, tag: str, depth: int) -> list[str]:
+        stops = rng.random() < 0.25
+        writer.racy = writer.racy or stops  # which items are begun depends on what ends first
+        form = rng.choice(STOPPED if stops else BATCHES).replace("WAIT ", wait)
+        items = f"[{{'base': base, 'tag': {tag} + f'.{{n}}'}} for n in range({rng.randint(2, 6)})]"
+        form = form.replace("ITEMS", items).replace("WIDTH", str(rng.randint(1, 4)))
+        return plain(form.replace("FN", rng.choice(("work", "pay", "several", "light", "nested"))))(
+            writer, rng, path, tag, depth
+        )
+
+    return write
+
+
 def _blocking(forms: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(form.replace("WAIT ", "").replace("WITH", "with") for form in forms)
 
@@ -448,6 +486,7 @@ SYNC = (
     Kind(0.7, plain(*_blocking(ASK)), group="waits"),
     Kind(0.5, plain(*_blocking(CLOCK)), group="clock"),
     Kind(1, child(True), group="children"),
+    Kind(1, batched(""), group="batches"),
     Kind(2, loop(True), nests=True),
     Kind(1, caught(True), nests=True, group="errors"),
 )
@@ -464,6 +503,7 @@ ASYNC = (
     Kind(0.5, late, group="deadlines"),
     Kind(0.5, plain(*CALLABLES), group="callables"),
     Kind(1, child(False), group="children"),
+    Kind(2, batched("await "), group="batches"),
     Kind(1.5, loop(False), nests=True),
     Kind(1, caught(False), nests=True, group="errors"),
     Kind(4, beside, nests=True),

@@ -149,3 +149,37 @@ async def test_a_stopped_server_loses_the_run_and_cannot_write_when_it_wakes(ser
     assert run["status"] == "completed", run
     assert run["output"] == [f"e{n}" for n in range(1, EFFECTS + 1)]
     assert outside.effects == {f"e{n}": 1 for n in range(1, EFFECTS + 1)}
+
+
+BATCH = '''
+"""Five effects of a batch, one after the other, with a gate after each."""
+import json
+
+def effect(base, n):
+    answer = json.loads(tools.curl.post(url=f"{base}/effect/e{n}", json={"n": n}))["effect"]
+    tools.fetch(url=f"{base}/gate/{n}")
+    return answer
+
+async def run(ctx, base: str) -> dict:
+    items = [{"base": base, "n": n} for n in range(6)]
+    result = await ctx.batch(effect, items, max_concurrency=2)
+    return {"outputs": result.outputs, "status": result.status}
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.row("A15")
+@pytest.mark.asyncio
+async def test_a_batch_that_is_killed_again_and_again_repeats_no_effect(server: Server, outside: Outside):
+    run_id = await start(server, BATCH, outside.url)
+    for gate in (1, 0, 3):
+        outside.wait_for_read(str(gate))
+        server.kill()
+        outside.open_gate(str(gate))
+        server.start()
+    outside.open_gate(*(str(n) for n in range(6)))
+    run = await finish(server, run_id)
+
+    assert run["status"] == "completed", run
+    assert run["output"] == {"outputs": [f"e{n}" for n in range(6)], "status": "completed"}
+    assert outside.effects == {f"e{n}": 1 for n in range(6)}

@@ -152,6 +152,11 @@ class Ended:
         return {key for key in self.entries if "@" not in key and "!" not in key}
 
     @property
+    def given_up(self) -> bool:
+        """Whether it was cancelled with its parent, in a branch that was cancelled: its parent never asks for it."""
+        return self.status == "cancelled" and self.parent_id is not None
+
+    @property
     def settled(self) -> bool:
         """Whether nothing was left unfinished: no call without an outcome, no step that was cancelled."""
         inside = {key.rpartition("@")[0] for key in self.entries if "@" in key}
@@ -390,6 +395,8 @@ async def replay(driver: Driver, first: dict[str, Ended]) -> list[str]:
 def check_run(run: Ended) -> list[str]:
     """Return what is wrong with a run that has ended."""
     wrong: list[str] = []
+    if run.given_up:
+        return wrong
     error = run.error or {}
     own = error.get("type") == "RuntimeError" and error["message"].startswith("end ")
     if run.status != "completed" and not (run.status == "failed" and own):
@@ -417,6 +424,8 @@ def check_effects(outside: Errands, repeated: Counter[str]) -> list[str]:
 def check_again(run: Ended, again: Ended, requests: set[str]) -> list[str]:
     """Return how a replay of a run that has ended differs from it."""
     wrong: list[str] = []
+    if run.given_up:
+        return wrong
     if (run.status, run.output) != (again.status, again.output):
         wrong.append(f"ended as {run.status}, replayed as {again.status}: {_difference(run, again)}")
     kept = ("type", "message")

@@ -59,7 +59,8 @@ async def test_guides_are_a_tool_and_resources(mode: str, tmp_path: Path) -> Non
 INPUTS: dict[tuple[str, int], dict[str, Any]] = {
     ("authoring", 0): {"url": "{base}/json"},
     ("authoring", 1): {"first": "{base}/page", "second": "{base}/json"},
-    ("authoring", 2): {"repos": ["a/b", "c/d"]},
+    ("authoring", 2): {"urls": ["{base}/page", "{base}/json"]},
+    ("authoring", 3): {"repos": ["a/b", "c/d"]},
     ("durability", 0): {"url": "{base}/page"},
     ("durability", 1): {"order_id": "1", "amount": 2},
     ("tools", 0): {"page_url": "{base}/page", "hook_url": "{base}/hook"},

@@ -221,4 +221,5 @@ def _recorded(entry: Entry) -> Recorded:
         entry.attempt,
         Raw(entry.value) if entry.status == "ok" and entry.value is not None else None,
         msgspec.json.decode(entry.error, type=Failure) if entry.error else None,
+        (entry.opened_at or 0.0) if entry.kind == "step" else 0.0,
     )

@@ -186,6 +186,8 @@ class Recorded(Struct, omit_defaults=True):
     attempt: int = 0
     value: Raw | None = None
     error: Failure | None = None
+    started: float = 0.0
+    """Unix seconds at which a step's attempt began."""
 
 
 class Replay(Struct, tag_field="t", tag="replay"):

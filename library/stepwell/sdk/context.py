@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from stepwell.sdk.batch import Plan, read_items, read_width, run_batch, run_map
 from stepwell.sdk.handles import HostFunction, caller_line
 from stepwell.sdk.options import NAMES, StepOptions, read_options
 from stepwell.sdk.runtime import Deferred, operate, runtime
@@ -52,8 +54,7 @@ class WorkflowContext:
         """
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in NAMES}
         name, work, rest = _parse(first, args)
-        declared = frozenset({"max_attempts" if option == "retries" else option for option in given})
-        options = function_options(work, read_options(given), declared)
+        options = _options(work, given)
         step = Step(name, work, rest, kwargs, options, caller_line(WORKFLOW_FILE))
         if work is NO_WORK or not runtime().blocking():
             return step
@@ -76,6 +77,25 @@ class WorkflowContext:
             return dict(zip(branches, await runtime().run_async(_gather(made), None), strict=True))
 
         return operate("ctx.gather(...)", caller_line(WORKFLOW_FILE), all_of)
+
+    def batch(self, fn: Callable[..., Any], items: Iterable[Any], **options: Any) -> Any:
+        """Run `fn` once for each item, each a step, and return a `BatchResult`: counts, outputs, failures.
+
+        A dict is the keyword arguments, anything else the one argument. Beside the step options: `max_concurrency`
+        (10 at once), `continue_on_failure` (True; False stops at the first), `timeout_per_item` (seconds of an
+        attempt), `name`. A rejection by a person is raised, and stops the batch.
+        """
+        plan, key = _plan(fn, items, options)
+        return operate(f"ctx.batch({plan.name})", plan.line, lambda: run_batch(plan, key))
+
+    def map(self, fn: Callable[..., Any], items: Iterable[Any], **options: Any) -> Any:
+        """Like `batch`, with the outputs as result.
+
+        Raises:
+            BatchError: an item failed; it names each.
+        """
+        plan, key = _plan(fn, items, options)
+        return operate(f"ctx.map({plan.name})", plan.line, lambda: run_map(plan, key))
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Any:
         """Wait; longer waits need no process and survive restarts."""
@@ -184,6 +204,28 @@ class WorkflowContext:
 def _check_timeout(timeout: Any) -> None:
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
         raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
+
+
+def _options(work: Any, given: dict[str, Any]) -> StepOptions:
+    declared = frozenset({"max_attempts" if option == "retries" else option for option in given})
+    return function_options(work, read_options(given), declared)
+
+
+def _plan(fn: Any, items: Any, given: dict[str, Any]) -> tuple[Plan, str]:
+    """Return what `ctx.batch` was asked to do, and its key."""
+    if not callable(fn):
+        raise TypeError(f"ctx.batch and ctx.map take a function and its items, not a {type(fn).__name__}")
+    width = read_width("max_concurrency", given.pop("max_concurrency", 10))
+    stop = not given.pop("continue_on_failure", True)
+    timeout = given.pop("timeout_per_item", None)
+    if timeout is not None and given.setdefault("timeout", timeout) != timeout:
+        raise TypeError("give timeout_per_item= or timeout=, which mean the same here, not both")
+    name = given.pop("name", None) or step_name(fn)
+    own = given.pop("key", None)
+    options = _options(fn, given)
+    scope = runtime().scope()
+    key = scope.claim(own) if own else scope.key(name)
+    return Plan(fn, read_items(items), name, options, caller_line(WORKFLOW_FILE), width, stop), key
 
 
 async def _answer(kind: str, name: str, payload: dict[str, Any], key: str) -> Any:

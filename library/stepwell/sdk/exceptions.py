@@ -42,6 +42,20 @@ class StepError(Exception):
         self.code = code
 
 
+class BatchError(Exception):
+    """Items of `ctx.map` failed; its cause is the first failure."""
+
+    failed: list[int] | tuple[int, ...] = ()
+    """The places of the items that failed, from 0."""
+    result: Any = None
+    """The `BatchResult`, with what the other items gave; None behind the border of a step if it is large."""
+
+    def __init__(self, message: str = "", *, failed: list[int] | None = None, code: str = "batch_failed") -> None:
+        super().__init__(message)
+        self.failed = failed or []
+        self.code = code
+
+
 class NonDeterminismError(BaseException):
     """The code left its journal on replay. Ends the run; cannot be handled by it."""
 

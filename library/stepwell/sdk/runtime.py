@@ -67,6 +67,10 @@ class Runtime(Protocol):
         """Return how many failed attempts of the step are recorded, and how many of them count against its limit."""
         ...
 
+    def span(self, key: str) -> tuple[float, float] | None:
+        """Return when the step's first recorded attempt began and its newest one ended; None if none is recorded."""
+        ...
+
     def has_result(self, key: str, name: str, digest: str) -> bool:
         """Whether the step's result is recorded.
 

@@ -23,17 +23,27 @@ class Step(Deferred):
     """Awaitable, callable with its work, and a context manager around the work."""
 
     def __init__(
-        self, name: str, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: StepOptions, line: int
+        self,
+        name: str,
+        work: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: StepOptions,
+        line: int,
+        *,
+        key: str | None = None,
     ) -> None:
         super().__init__(f"the step {name!r}", line, self._run)
         self.name = name
+        self.span = (0.0, 0.0)
+        """When its first attempt began and its result came, in unix seconds; the same on a replay."""
         self.value: Any = None
         """In `with` form: what the step's result shall be."""
         self._work = work
         self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
         self._scope = runtime().scope()
-        self._key = self._scope.claim(options.key) if options.key else self._scope.key(name)
+        self._key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
         self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
 
@@ -95,6 +105,7 @@ class Step(Deferred):
             raise TypeError(f"step {self.name!r} has no work: write ctx.step({self.name!r}, function, ...)")
         if rt.has_result(self._key, self.name, self._digest):
             _drop(self._work)
+            self.span = rt.span(self._key) or self.span
             return await rt.restore(self._key)
         # The gate and the delays between attempts are unordered: once the step has its result, a replay skips them.
         try:
@@ -103,8 +114,10 @@ class Step(Deferred):
             attempt = rt.find_attempts(self._key)[0] + 1
             mark_step(error, self.name, attempt)
             now = rt.now()
+            self.span = (now, now)
             return await rt.record(StepReport(self._key, self.name, attempt, True, now, now, self._digest, error=error))
         attempt, counting = rt.find_attempts(self._key)
+        earlier = rt.span(self._key)
         while True:
             delay = self._options.delay(counting) if counting else 0
             if delay > 0:
@@ -113,7 +126,9 @@ class Step(Deferred):
             attempt += 1
             counting += 1
             report = await self._attempt(attempt, last=counting >= self._options.max_attempts)
+            earlier = earlier or (report.started, report.finished)
             if report.final:
+                self.span = (earlier[0], report.finished)
                 return await rt.record(report)
             await rt.record(report)
 

@@ -19,6 +19,8 @@ class Record:
     attempt: int
     value: Any
     error: dict[str, Any] | None
+    started: float
+    """Of a step's attempt, unix seconds."""
 
     @property
     def finished(self) -> bool:
@@ -41,6 +43,7 @@ class Replay:
             record = Record(
                 entry["key"], entry["label"], entry["status"], entry["at"], entry.get("mark", 0),
                 entry.get("attempt", 0), entry.get("value"), entry.get("error"),
+                entry.get("started", 0.0),
             )  # fmt: skip
             self._records[record.key] = record
 

@@ -78,6 +78,12 @@ class GuestRuntime(Delivery):
             counting += record.status == "retry"
         return attempts, counting
 
+    def span(self, key: str) -> tuple[float, float] | None:
+        """Return when the step's first recorded attempt began and its newest one ended."""
+        last = self.replay.get(key)
+        first = self.replay.get(f"{key}@1") or last
+        return None if first is None else (first.started, (last or first).at)
+
     def has_result(self, key: str, name: str, digest: str) -> bool:
         """Whether the step's result is recorded."""
         record = self.replay.find(key, f"step:{name}:{digest}", caller_line(WORKFLOW_FILE))
