@@ -14,6 +14,11 @@ def outside() -> Generator[Outside, None, None]:
 
 
 @pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return make_home(tmp_path / "home")
+
+
+@pytest.fixture
 def server(tmp_path: Path) -> Generator[Server, None, None]:
     server = Server(make_home(tmp_path / "home"))
     server.start()

@@ -1,20 +1,21 @@
 """The journal of one live run, as its holder writes it."""
 
 import re
-import sqlite3
 import time
 from collections.abc import Iterable
 
 import msgspec
 from msgspec import Raw
 
+from stepwell.engine.batch import Write
 from stepwell.engine.outcome import NULL, Answer
-from stepwell.engine.recorder import Lease, Recorder, Write
+from stepwell.engine.recorder import Lease, Recorder
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
-from stepwell.ports.frames import Call, Failure, Recorded, Step
-from stepwell.store import journal, runs, timeline
+from stepwell.ports.frames import Call, Failure, Log, Recorded, Step
+from stepwell.store import runs
 from stepwell.store.journal import Entry
+from stepwell.store.timeline import NewEvent, NewLog
 
 ATTEMPT = re.compile(r"@\d+/")
 MAX_ATTEMPT = 2**31
@@ -47,10 +48,23 @@ class Book:
         """Return when everything before is on disk."""
         await self._recorder.durable(self._lease)
 
+    async def settled(self) -> None:
+        """Return when everything before that a call can depend on is on disk; the timeline may still be on its way."""
+        await self._recorder.durable(self._lease, binding=True)
+
     def event(self, kind: str, data: JsonObject, at: float | None = None) -> None:
         """Add to the timeline."""
-        when = time.time() if at is None else at
-        self.write(lambda c: timeline.add_event(c, self._lease.run_id, when, kind, data))
+        event = NewEvent(time.time() if at is None else at, kind, msgspec.json.encode(data).decode())
+        self._recorder.batch(self._lease).event(event)
+
+    def log(self, line: Log) -> None:
+        """Add a line of output."""
+        self._recorder.batch(self._lease).log(NewLog(line.at, line.level, line.text))
+
+    def note_attempt(self, level: str, restored: tuple[str, ...]) -> None:
+        """Note how the run is isolated now, and which steps it restores."""
+        run_id = self._lease.run_id
+        self._recorder.batch(self._lease).add(lambda c: runs.note_attempt(c, run_id, level, restored), binding=False)
 
     def open(self, call: Call, digest: str, args: bytes | None = None) -> Entry:
         """Note that a call was made and is not answered yet; its place in the journal is taken."""
@@ -131,7 +145,7 @@ class Book:
         if entry is None or entry.status not in ("ok", "error"):
             raise ProtocolViolation(f"the guest took the outcome of {key!r}, which has none")
         self._count(n)
-        self.write(lambda c: journal.put_delivery(c, self._lease.run_id, entry.seq, n))
+        self._recorder.batch(self._lease).delivery(entry.seq, n)
 
     def replay(self) -> list[list[Recorded]]:
         """Return what the guest needs to replay, in chunks; at least one."""
@@ -164,12 +178,7 @@ class Book:
         name = _effect_name(entry.key, entry.label)
         if name is not None:
             self._effects[name] = entry
-        run_id = self._lease.run_id
-
-        def write(connection: sqlite3.Connection) -> None:
-            journal.put_entry(connection, run_id, entry)
-
-        self.write(write)
+        self._recorder.batch(self._lease).entry(entry)
 
 
 def check_key(key: str) -> None:

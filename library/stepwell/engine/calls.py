@@ -125,7 +125,7 @@ class Calls:
                 if decided is not None:
                     return decided
             self._book.event("call.started", {"call": call.name, "key": call.key})
-            await self._book.durable()
+            await self._book.settled()
             try:
                 async with self._in_flight(call.key):
                     answer = give(await self._services.tools.call(spec, arguments, context))

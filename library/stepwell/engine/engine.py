@@ -71,12 +71,14 @@ class Engine:
         Raises:
             NotFound: no such run.
         """
+        return await self._get(run_id, steps=True)
 
+    async def _get(self, run_id: str, *, steps: bool) -> Run:
         def read(connection: sqlite3.Connection) -> Run:
             row = runs.find_run(connection, run_id)
             if row is None:
                 raise unknown_run(run_id, runs.near_ids(connection, run_id))
-            return view_run(connection, row)
+            return view_run(connection, row, steps=steps)
 
         return await self._database.read(read)
 
@@ -90,14 +92,18 @@ class Engine:
         with self._services.news.watch(run_id) as news:
             while True:
                 news.clear()
-                run = await self.get(run_id)  # before its events, so that the last of them is not missed
+                # Before its events, so that the last of them is not missed; without its steps, since it is looked
+                # at after every commit.
+                run = await self._get(run_id, steps=False)
                 while on_event is not None and (events := await self.timeline(run_id, after=seen)):
                     for event in events:
                         seen = event.n
                         await on_event(event)
                 left = deadline - time.time()
                 if left <= 0 or await self._rests(run, deadline):
-                    return run
+                    run = await self.get(run_id)
+                    if left <= 0 or await self._rests(run, deadline):  # it may have gone on meanwhile
+                        return run
                 try:
                     async with asyncio.timeout(min(left, CHECK_S)):
                         await news.wait()
@@ -107,7 +113,7 @@ class Engine:
     async def list(
         self, *, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
     ) -> RunPage:
-        """Return runs, newest first.
+        """Return runs, newest first, without the results of their steps.
 
         Raises:
             InvalidArguments: no such status, or a cursor that is none.
@@ -118,7 +124,7 @@ class Engine:
 
         def read(connection: sqlite3.Connection) -> RunPage:
             rows = runs.list_runs(connection, status=status, workflow=workflow, before=before, limit=limit + 1)
-            items = tuple(view_run(connection, row) for row in rows[:limit])
+            items = tuple(view_run(connection, row, steps=False) for row in rows[:limit])
             more = write_cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else None
             return RunPage(items, more, runs.count_runs(connection, status=status, workflow=workflow))
 
@@ -268,8 +274,10 @@ class Engine:
         for wait in run.waiting_for:
             if wait.until is not None and wait.until <= deadline:
                 return False
-            if wait.kind == "child" and not await self._rests(await self.get(wait.context["run_id"]), deadline):
-                return False
+            if wait.kind == "child":
+                child = await self._get(wait.context["run_id"], steps=False)
+                if not await self._rests(child, deadline):
+                    return False
         return True
 
     def _changed(self, run_id: str) -> None:

@@ -101,7 +101,7 @@ class Execution:
 
     def _note_start(self, guest: GuestProcess, restored: tuple[str, ...]) -> None:
         level, first = guest.level, self.run.attempts == 1
-        self._book.write(lambda c: runs.note_attempt(c, self.run.id, level, restored))
+        self._book.note_attempt(level, restored)
         data: JsonObject = {"attempt": self.run.attempts, "sandbox": level, "worker": self._services.worker}
         self._book.event(
             "run.started" if first else "run.resumed", data | ({} if first else {"restored": list(restored)})
@@ -205,7 +205,7 @@ class Execution:
             case frames.Fired():
                 self._book.fired(frame.key, frame.at, frame.mark)
             case frames.Log():
-                self._book.write(lambda c: timeline.add_log(c, self.run.id, frame.at, frame.level, frame.text))
+                self._book.log(frame)
             case frames.Note():
                 self._note(frame)
             case frames.Idle():

@@ -72,6 +72,7 @@ class RunPage:
     items: tuple[Run, ...]
     next_cursor: str | None
     total: int
+    """How many there are, counted up to `runs.MAX_COUNTED`."""
 
 
 @dataclass(frozen=True, slots=True)

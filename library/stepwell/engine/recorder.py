@@ -7,10 +7,11 @@ for them to be durable, else within `DELAY_S`. Each batch of a run is fenced by 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from stepwell.engine.batch import Batch, Write
 from stepwell.engine.live import Signals
 from stepwell.errors import Fenced, HostError, StoreError
 from stepwell.store import runs
@@ -19,8 +20,6 @@ from stepwell.store.database import Database
 log = logging.getLogger(__name__)
 
 DELAY_S = 0.015  # an entry is on disk at the latest 20 ms after it was made
-
-Write = Callable[[sqlite3.Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Lease:
 class _Cycle:
     """What the next transaction holds."""
 
-    writes: dict[Lease, list[Write]] = field(default_factory=dict[Lease, list[Write]])
+    batches: dict[Lease, Batch] = field(default_factory=dict[Lease, Batch])
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -54,22 +53,30 @@ class Recorder:
 
     def add(self, lease: Lease, write: Write) -> None:
         """Queue a write."""
-        self._cycle.writes.setdefault(lease, []).append(write)
-        self._filled.set()
+        self.batch(lease).add(write)
+
+    def batch(self, lease: Lease) -> Batch:
+        """Return what the run writes next, to add to it now."""
+        batch = self._cycle.batches.get(lease)
+        if batch is None:
+            batch = self._cycle.batches[lease] = Batch(lease.run_id)
+            self._filled.set()
+        return batch
 
     def forget(self, lease: Lease) -> None:
         """The holder of the lease writes no more."""
         self._lost.pop(lease, None)
 
-    async def durable(self, lease: Lease) -> None:
-        """Return when all that was queued for the run is on disk.
+    async def durable(self, lease: Lease, *, binding: bool = False) -> None:
+        """Return when all that was queued for the run is on disk; with `binding` not if that is only its timeline.
 
         Raises:
             Fenced: another process holds the run; nothing was written.
             StoreError: a write was lost, now or before: the journal has a hole, and the run must be taken up anew.
         """
         for cycle in (self._committing, self._cycle):
-            if cycle is not None and lease in cycle.writes:
+            batch = None if cycle is None else cycle.batches.get(lease)
+            if cycle is not None and batch is not None and (batch.binding or not binding):
                 cycle.urgent.set()
                 await asyncio.shield(cycle.done)
         if lease in self._lost:
@@ -87,7 +94,7 @@ class Recorder:
 
     async def drain(self) -> None:
         """Commit what is queued."""
-        while self._committing is not None or self._cycle.writes:
+        while self._committing is not None or self._cycle.batches:
             if self._committing is None:
                 await self._commit()
             else:
@@ -106,20 +113,20 @@ class Recorder:
         self._cycle = _Cycle()
         self._filled.clear()
         try:
-            if cycle.writes:
+            if cycle.batches:
                 self._lost |= await self._database.write(lambda c: self._apply(c, cycle))
         except Exception as error:  # noqa: BLE001  handed to every run that wrote; they stay resumable
             log.error("a commit was lost: %s", error)  # noqa: TRY400  the message says it all
-            self._lost |= dict.fromkeys(cycle.writes, StoreError(f"a write was lost: {error}"))
+            self._lost |= dict.fromkeys(cycle.batches, StoreError(f"a write was lost: {error}"))
         finally:
             self._committing = None
             cycle.done.set_result(None)
-        for lease in cycle.writes:
+        for lease in cycle.batches:
             self._news.notify(lease.run_id)
 
     def _apply(self, connection: sqlite3.Connection, cycle: _Cycle) -> dict[Lease, HostError]:
         lost: dict[Lease, HostError] = {}
-        for lease, writes in cycle.writes.items():
+        for lease, batch in cycle.batches.items():
             if lease in self._lost:
                 continue  # what follows a hole must not be written
             if not runs.holds(connection, lease.run_id, self._worker, lease.epoch):
@@ -128,8 +135,7 @@ class Recorder:
             # One run's bad write must not take back what the others have written.
             connection.execute("SAVEPOINT run")
             try:
-                for write in writes:
-                    write(connection)
+                batch.write(connection)
             except Exception as error:  # noqa: BLE001  whatever it is, it is this run's
                 connection.execute("ROLLBACK TO run")
                 lost[lease] = StoreError(f"run {lease.run_id} could not be written: {error}")

@@ -17,15 +17,9 @@ from stepwell.store.runs import RunRow
 RETRY_KEY = "!retry"  # of the timer of a run that is tried again; no call has it
 
 
-def view_run(connection: sqlite3.Connection, row: RunRow) -> Run:
-    """Return the run with its steps and waits."""
-    results: dict[str, Json] = {}
-    seen: Counter[str] = Counter()
-    for entry in journal.list_steps(connection, row.id):
-        if entry.status == "ok":
-            seen[entry.name] += 1
-            name = entry.name if seen[entry.name] == 1 else f"{entry.name}#{seen[entry.name]}"
-            results[name] = show(entry.value).value
+def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True) -> Run:
+    """Return the run with its waits and, if wanted, its steps, of which there may be many thousands."""
+    results = _results(connection, row.id) if steps else {}
     output = show(row.output)
     return Run(
         id=row.id,
@@ -69,6 +63,15 @@ def read_brief(error: str) -> str:
     """Return `Type: message` of a stored error."""
     known = json.loads(error)
     return clean_text(f"{known['type']}: {known['message']}"[:500])
+
+
+def _results(connection: sqlite3.Connection, run_id: str) -> dict[str, Json]:
+    results: dict[str, Json] = {}
+    seen: Counter[str] = Counter()
+    for name, value in journal.list_results(connection, run_id):
+        seen[name] += 1
+        results[name if seen[name] == 1 else f"{name}#{seen[name]}"] = show(value).value
+    return results
 
 
 def read_error(row: RunRow) -> ErrorInfo | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 BLOB_BYTES = 64 * 1024  # larger values are stored once, by content
@@ -36,26 +37,31 @@ class Entry:
         return replace(self, status=status, value=value, error=error, finished_at=at)
 
 
-def put_entry(connection: sqlite3.Connection, run_id: str, entry: Entry) -> None:
-    """Insert an entry, or replace the one of the same place in the journal."""
-    value, blob = _store(connection, entry.value)
-    connection.execute(
+def put_entries(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
+    """Insert entries, each in place of the one that has its place in the journal."""
+    connection.executemany(
         """INSERT INTO journal (run_id, seq, key, kind, name, digest, step, attempt, status, args, value, value_blob,
                error, delivery, opened_at, finished_at)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (run_id, seq) DO UPDATE SET status = excluded.status, value = excluded.value,
                value_blob = excluded.value_blob, error = excluded.error, finished_at = excluded.finished_at,
                attempt = excluded.attempt, delivery = coalesce(excluded.delivery, delivery)""",
-        (
-            run_id, entry.seq, entry.key, entry.kind, entry.name, entry.digest, entry.step, entry.attempt,
-            entry.status, entry.args, value, blob, entry.error, entry.delivery, entry.opened_at, entry.finished_at,
-        ),
+        [
+            (
+                run_id, entry.seq, entry.key, entry.kind, entry.name, entry.digest, entry.step, entry.attempt,
+                entry.status, entry.args, *_store(connection, entry.value), entry.error, entry.delivery,
+                entry.opened_at, entry.finished_at,
+            )
+            for entry in entries
+        ],
     )  # fmt: skip
 
 
-def put_delivery(connection: sqlite3.Connection, run_id: str, seq: int, n: int) -> None:
-    """Note that the outcome of an entry was the `n`-th delivered."""
-    connection.execute("UPDATE journal SET delivery = ? WHERE run_id = ? AND seq = ?", (n, run_id, seq))
+def put_deliveries(connection: sqlite3.Connection, run_id: str, deliveries: Sequence[tuple[int, int]]) -> None:
+    """Note for each (seq, n) that the outcome of the entry was the `n`-th delivered."""
+    connection.executemany(
+        "UPDATE journal SET delivery = ? WHERE run_id = ? AND seq = ?", [(n, run_id, seq) for seq, n in deliveries]
+    )
 
 
 def list_entries(connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int = -1) -> list[Entry]:
@@ -70,16 +76,14 @@ def list_entries(connection: sqlite3.Connection, run_id: str, *, after: int = 0,
     return [Entry(**dict(row)) for row in rows]
 
 
-def list_steps(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
-    """Return the finished steps of a run."""
+def list_results(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, bytes | None]]:
+    """Return (name, value) of the steps that succeeded, in their order."""
     rows = connection.execute(
-        """SELECT seq, key, kind, name, digest, status, step, attempt, NULL AS args, coalesce(value, data) AS value,
-               error, delivery, opened_at, finished_at
-           FROM journal LEFT JOIN blobs ON hash = value_blob
-           WHERE run_id = ? AND kind = 'step' AND status IN ('ok', 'error') ORDER BY seq""",
+        """SELECT name, coalesce(value, data) FROM journal LEFT JOIN blobs ON hash = value_blob
+           WHERE run_id = ? AND kind = 'step' AND status = 'ok' ORDER BY seq""",
         (run_id,),
     )
-    return [Entry(**dict(row)) for row in rows]
+    return [(name, value) for name, value in rows]
 
 
 def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from stepwell.model import JsonObject
@@ -25,6 +26,23 @@ class LogRow(NamedTuple):
     text: str
 
 
+class NewEvent(NamedTuple):
+    """An event before it has its number."""
+
+    at: float
+    type: str
+    data: str
+    """JSON."""
+
+
+class NewLog(NamedTuple):
+    """A line of output before it has its number."""
+
+    at: float
+    level: str
+    text: str
+
+
 def add_event(connection: sqlite3.Connection, run_id: str, at: float, kind: str, data: JsonObject) -> None:
     """Append an event."""
     connection.execute(
@@ -34,13 +52,28 @@ def add_event(connection: sqlite3.Connection, run_id: str, at: float, kind: str,
     )
 
 
-def add_log(connection: sqlite3.Connection, run_id: str, at: float, level: str, text: str) -> None:
-    """Append a line of output."""
-    connection.execute(
-        "INSERT INTO logs (run_id, n, at, level, text) "
-        "SELECT ?1, coalesce(max(n), 0) + 1, ?2, ?3, ?4 FROM logs WHERE run_id = ?1",
-        (run_id, at, level, text),
-    )
+def add_events(connection: sqlite3.Connection, run_id: str, events: Sequence[NewEvent]) -> None:
+    """Append events."""
+    if events:
+        first = _next(connection, "events", run_id)
+        connection.executemany(
+            "INSERT INTO events (run_id, n, at, type, data) VALUES (?, ?, ?, ?, ?)",
+            [(run_id, n, *event) for n, event in enumerate(events, first)],
+        )
+
+
+def add_logs(connection: sqlite3.Connection, run_id: str, logs: Sequence[NewLog]) -> None:
+    """Append lines of output."""
+    if logs:
+        first = _next(connection, "logs", run_id)
+        connection.executemany(
+            "INSERT INTO logs (run_id, n, at, level, text) VALUES (?, ?, ?, ?, ?)",
+            [(run_id, n, *log) for n, log in enumerate(logs, first)],
+        )
+
+
+def _next(connection: sqlite3.Connection, table: str, run_id: str) -> int:
+    return connection.execute(f"SELECT coalesce(max(n), 0) + 1 FROM {table} WHERE run_id = ?", (run_id,)).fetchone()[0]
 
 
 def list_events(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[EventRow]:

@@ -8,6 +8,7 @@ import click
 
 from stepwell.engine import Event, JournalEntry, LogLine, RunPage
 from stepwell.model import JsonObject, Run, RunStatus
+from stepwell.store.runs import MAX_COUNTED
 from stepwell_server.app import App
 from stepwell_server.cli.arguments import read_json
 from stepwell_server.cli.commands import Command
@@ -39,7 +40,8 @@ def runs(invocation: Invocation, status: str | None, workflow: str | None, limit
     data = {"runs": [_row(item) for item in page.items], "next_cursor": page.next_cursor, "total": page.total}
     lines = table(page.items) or ["There are no such runs."]
     if page.next_cursor:
-        lines.append(f"{page.total} in all; the next: stepwell runs --cursor {page.next_cursor}")
+        total = f"{page.total:,} or more" if page.total >= MAX_COUNTED else str(page.total)
+        lines.append(f"{total} in all; the next: stepwell runs --cursor {page.next_cursor}")
     invocation.put(data, "\n".join(lines))
 
 
