@@ -183,17 +183,19 @@ async def test_artifacts_of_every_kind_survive_the_session(home: Path):
 @pytest.mark.asyncio
 async def test_a_sleeping_run_needs_no_process_and_wakes_in_another_one(home: Path):
     source = (
-        "async def run(ctx):\n    before = ctx.now()\n    await ctx.sleep(3)\n    return (ctx.now() - before).seconds\n"
+        "async def run(ctx):\n    before = ctx.now()\n    await ctx.sleep(5)\n    return (ctx.now() - before).seconds\n"
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 0.8)
+        run = await session.start("flow")
+        while run.status is RunStatus.RUNNING:
+            run = await session.wait(run, 0.2)
         assert run.status is RunStatus.SLEEPING
     async with Session(home) as session:
         run = await session.wait(run, 30)
 
     assert run.error is None
-    assert run.output == 3
+    assert run.output == 5
 
 
 @pytest.mark.asyncio
