@@ -21,6 +21,7 @@ from stepwell.ports.frames import (
     Log,
     Mark,
     Note,
+    Readings,
     Ready,
     Step,
     Terminated,
@@ -158,7 +159,7 @@ def _harmless(frame: GuestFrame) -> GuestFrame:
                 _clean_failure(frame.error)
         case Diverged():
             frame.recorded, frame.found = _text(frame.recorded), _text(frame.found)
-        case Ready() | Call() | Drop() | Mark() | Fired() | Idle() | Done():
+        case Ready() | Call() | Drop() | Mark() | Fired() | Readings() | Idle() | Done():
             pass
     return frame
 

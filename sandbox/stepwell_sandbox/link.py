@@ -31,6 +31,8 @@ TASK_DRIFT = 128
 GUEST, PROBE = "guest", "probe"
 GUEST_ENTRY = "stepwell_sandbox.guest.boot:main"
 PROBE_ENTRY = "stepwell_sandbox.probes:main"
+PREPARE = "stepwell_sandbox.guest.virtual:prepare"
+"""Called once in a zygote: what every guest needs and a fork keeps."""
 PACKAGES = ("stepwell_sandbox.guest", "stepwell", "stepwell.sdk")
 
 
@@ -161,7 +163,13 @@ class Link:
         except OSError as error:
             raise SandboxUnavailable(f"level {self.level.name} does not start: {error}") from error
         entries = {GUEST: self._machine.guest_entry, PROBE: PROBE_ENTRY}
-        config = {"plan": asdict(self._plan), "entries": entries, "packages": PACKAGES, "modules": PRELOADED.split()}
+        config: dict[str, Any] = {
+            "plan": asdict(self._plan),
+            "entries": entries,
+            "packages": PACKAGES,
+            "modules": PRELOADED.split(),
+        }
+        config["prepare"] = PREPARE
         await self._post(config)
         loop.add_reader(self._control, self._on_readable)
         await asyncio.wait([self._greeted, self._starter.ended], timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)

@@ -47,6 +47,8 @@ class Config:
     """Loaded with all their modules."""
     modules: tuple[str, ...]
     """Loaded where they exist."""
+    prepare: str
+    """`module:function` to call once when all is loaded."""
 
 
 @dataclass(slots=True)
@@ -65,8 +67,9 @@ def main(fd: int) -> None:
     told: dict[str, Any] = json.loads(control.recv(MAX_MESSAGE))
     plan: dict[str, Any] = told["plan"]
     plan["readable"] = tuple(plan["readable"])
-    config = Config(Plan(**plan), told["entries"], tuple(told["packages"]), tuple(told["modules"]))
+    config = Config(Plan(**plan), told["entries"], tuple(told["packages"]), tuple(told["modules"]), told["prepare"])
     _preload(config)
+    _resolve(config.prepare)()
     zygote = Zygote(control, config)
     gc.collect()
     gc.freeze()
@@ -74,7 +77,7 @@ def main(fd: int) -> None:
 
 
 def _preload(config: Config) -> None:
-    """Load the guest's package before the standard library: it may replace clocks and randomness."""
+    """Load the guest's package and what workflows may import."""
     for name in config.packages:
         importlib.import_module(name)
     for name in config.modules:

@@ -22,6 +22,7 @@ STEP = {
     "finished": 1.0,
 }
 CALL = {"t": "call", "id": 77, "key": "c", "kind": "query", "name": "tools.list", "args": {}}
+READINGS = {"t": "readings", "key": "k@1/!readings1", "seed": "", "times": [1]}
 FRAMES: dict[str, list[dict[str, Any]]] = {
     "huge attempt": [STEP | {"value": 1, "attempt": 2**63}],
     "negative attempt": [STEP | {"value": 1, "attempt": -1}],
@@ -35,6 +36,14 @@ FRAMES: dict[str, list[dict[str, Any]]] = {
     "the host's key": [STEP | {"value": 1, "key": "curl.post!policy"}],
     "the host's key in a call": [CALL | {"key": "curl.post!doubt"}],
     "another call of one key": [CALL, CALL | {"id": 78, "args": {"kwargs": {"prefix": "curl"}}}],
+    "readings of nothing": [READINGS | {"key": "k"}],
+    "readings for the body": [READINGS | {"key": "!readings1"}],
+    "readings twice": [READINGS, READINGS],
+    "too many readings": [READINGS | {"times": [1] * 1001}],
+    "a time that no clock shows": [READINGS | {"times": [-1]}],
+    "no readings": [READINGS | {"times": []}],
+    "no seed": [READINGS | {"key": "k@1/!seed", "times": [], "seed": "zz"}],
+    "a seed with readings": [READINGS | {"seed": "0" * 64}],
     "unknown kind": [CALL | {"kind": "root"}],
     "unknown frame": [{"t": "sudo"}],
     "ready again": [{"t": "ready", "protocol": 1}],

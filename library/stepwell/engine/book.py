@@ -12,8 +12,8 @@ from stepwell.engine.outcome import NULL, Answer
 from stepwell.engine.recorder import Lease, Recorder
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
-from stepwell.ports.frames import Call, Failure, Log, Recorded, Step
-from stepwell.store import runs
+from stepwell.ports.frames import Call, Failure, Log, Readings, Recorded, Step
+from stepwell.store import journal, runs
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
 
@@ -22,6 +22,9 @@ MAX_ATTEMPT = 2**31
 MAX_KEY = 2000  # characters
 MAX_NAME = 200  # characters
 MAX_TIME = 1e11  # unix seconds
+MAX_READINGS = 1000  # of one frame
+READINGS_KEY = re.compile(r"(.+@\d+/(?:~\d+/)*)!(?:seed|readings\d+)")
+SEED = re.compile(r"[0-9a-f]{64}")
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
@@ -35,6 +38,7 @@ class Book:
         self._effects = {
             name: entry for entry in self.entries.values() if (name := _effect_name(entry.key, entry.label)) is not None
         }
+        self._readings = [entry for entry in self.entries.values() if entry.kind == journal.READINGS]
         self._recorder = recorder
         self._lease = lease
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
@@ -114,6 +118,7 @@ class Book:
         if frame.mark:
             self._count(frame.mark)
         self._put(entry)
+        self._forget_readings(f"{frame.key}@{frame.attempt}/" if frame.final else f"{frame.key}/")
         kind = "step.completed" if frame.status == "ok" else "step.failed"
         data: JsonObject = {"step": frame.name, "attempt": frame.attempt, "seconds": frame.finished - frame.started}
         if frame.error is not None:
@@ -134,6 +139,35 @@ class Book:
         self._put(
             Entry(self._seq, key, "fired", "deadline", "", "ok", value=NULL, delivery=n, opened_at=at, finished_at=at)
         )
+
+    def readings(self, frame: Readings) -> None:
+        """Keep what an attempt of a step has read of the real world until the attempt is over.
+
+        Raises:
+            ProtocolViolation: its key is taken or belongs to no attempt, or it holds no readings.
+        """
+        check_key(frame.key)
+        if frame.key in self.entries or READINGS_KEY.fullmatch(frame.key) is None:
+            raise ProtocolViolation(f"the guest sent readings for {frame.key[:200]!r}")
+        seeded = frame.key.endswith("!seed")
+        limits = all(0 <= reading < MAX_TIME * 1e6 for reading in frame.times) and len(frame.times) <= MAX_READINGS
+        if not limits or seeded != (SEED.fullmatch(frame.seed) is not None) or seeded == bool(frame.times):
+            raise ProtocolViolation("the guest sent readings that no clock shows")
+        now = time.time()
+        self._seq += 1
+        value = msgspec.json.encode({"seed": frame.seed, "times": frame.times})
+        entry = Entry(self._seq, frame.key, journal.READINGS, "", "", "ok", value=value, opened_at=now, finished_at=now)
+        self._readings.append(entry)
+        self._put(entry)
+
+    def _forget_readings(self, path: str) -> None:
+        over = [entry for entry in self._readings if entry.key.startswith(path)]
+        if not over:
+            return
+        self._readings = [entry for entry in self._readings if not entry.key.startswith(path)]
+        for entry in over:
+            del self.entries[entry.key]
+        self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq for entry in over]))
 
     def mark(self, n: int, key: str) -> None:
         """Note the place of an outcome in the order of deliveries.

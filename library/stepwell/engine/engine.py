@@ -142,7 +142,7 @@ class Engine:
 
     async def journal(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[JournalEntry]:
         """Return entries of the journal, values as plain JSON."""
-        entries = await self._database.read(lambda c: journal.list_entries(c, run_id, after=after, limit=limit))
+        entries = await self._database.read(lambda c: journal.list_calls(c, run_id, after, limit))
         return [
             JournalEntry(
                 e.seq, e.key, e.kind, e.name, e.step, e.attempt, e.status, show(e.args).value, show(e.value).value,

@@ -204,6 +204,8 @@ class Execution:
                 self._drop(frame.id)
             case frames.Fired():
                 self._book.fired(frame.key, frame.at, frame.mark)
+            case frames.Readings():
+                self._book.readings(frame)
             case frames.Log():
                 self._book.log(frame)
             case frames.Note():

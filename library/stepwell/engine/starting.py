@@ -82,7 +82,7 @@ class Starter:
         self._workflows.check(version, plain(given))
         data = across_runs(msgspec.json.encode(given))
         run = NewRun(
-            child_id, name, version.hash, data, secrets.token_hex(8), time.time(),
+            child_id, name, version.hash, data, secrets.token_hex(32), time.time(),
             None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
             parent.session_id, parent.user_id,
         )  # fmt: skip
@@ -100,7 +100,7 @@ class Starter:
             "budget_usd": options.budget_usd, "pool": options.pool, "labels": options.labels or None,
         }  # fmt: skip
         run = NewRun(
-            run_id, name, version.hash, data, secrets.token_hex(8), time.time(),
+            run_id, name, version.hash, data, secrets.token_hex(32), time.time(),
             session_id=options.session_id, user_id=options.user_id, idempotency_key=options.idempotency_key,
             options={key: value for key, value in extras.items() if value is not None},
         )  # fmt: skip

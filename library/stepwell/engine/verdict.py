@@ -79,8 +79,8 @@ def diverged(frame: frames.Diverged) -> NonDeterminism:
     return NonDeterminism(
         f"at {frame.key!r} the journal holds {frame.recorded}, the code asked for {frame.found}"
         + (f" (line {frame.line})" if frame.line else ""),
-        hint="A workflow must make the same calls in the same order on every attempt: take time and randomness from "
-        "ctx.now(), ctx.random(), ctx.uuid(), and keep outside state in steps.",
+        hint="A workflow must make the same calls in the same order on every attempt: let none depend on what a step "
+        "changes outside of it, on id() or on the order of a set of objects.",
     )
 
 

@@ -95,6 +95,17 @@ class Mark(Struct, tag_field="t", tag="mark", forbid_unknown_fields=True):
     key: str
 
 
+class Readings(Struct, tag_field="t", tag="readings", forbid_unknown_fields=True):
+    """What an attempt of a step has read of the real world, sent before what may depend on it. Not answered."""
+
+    key: str
+    """Under the attempt's path: `!seed`, `!readings1`, `!readings2`, ..."""
+    seed: str
+    """Of the attempt's numbers, 64 hexadecimal digits; empty in the other frames."""
+    times: list[int]
+    """Readings of the time of day, microseconds since 1970."""
+
+
 class Log(Struct, tag_field="t", tag="log", forbid_unknown_fields=True):
     """A line of output."""
 
@@ -148,7 +159,9 @@ class Diverged(Struct, tag_field="t", tag="diverged", forbid_unknown_fields=True
     line: int = 0
 
 
-GuestFrame = Ready | Call | Drop | Step | Fired | Mark | Log | Note | Idle | Done | Failed | Terminated | Diverged
+GuestFrame = (
+    Ready | Call | Drop | Step | Fired | Mark | Readings | Log | Note | Idle | Done | Failed | Terminated | Diverged
+)
 
 
 # -- from the host -------------------------------------------------------------------------------------------

@@ -176,8 +176,8 @@ class WorkflowContext:
         runtime().note("progress", done=float(done), total=None if total is None else float(total), message=message)
 
     def now(self) -> datetime:
-        """Return the time of the last delivery, the same on replay."""
-        return datetime.fromtimestamp(runtime().now(), UTC)
+        """Return the time, the same on replay: in the body that of the last delivery."""
+        return datetime.fromtimestamp(runtime().read_clock(), UTC)
 
     def random(self) -> random.Random:
         """Return a generator that gives the same numbers on replay."""
@@ -188,7 +188,7 @@ class WorkflowContext:
         return UUID(int=random.Random(self._seed("uuid")).getrandbits(128), version=4)  # noqa: S311
 
     def _seed(self, what: str) -> str:
-        return f"{self.run_id}:{runtime().scope().key(what)}"
+        return runtime().derive(runtime().scope().key(what))
 
     def _ask(self, kind: str, name: str, payload: dict[str, Any]) -> Any:
         key = runtime().scope().key(name)

@@ -107,6 +107,14 @@ class Runtime(Protocol):
         """Return unix seconds; in the body of a workflow the time of the last delivery."""
         ...
 
+    def read_clock(self) -> float:
+        """Return unix seconds as workflow code gets them: the same on every replay."""
+        ...
+
+    def derive(self, what: str) -> str:
+        """Return a secret text for that name, the same on every replay of the run."""
+        ...
+
     def dropped(self) -> None:
         """Work that was made for a finished step is not needed, nor is what it was made of."""
         ...

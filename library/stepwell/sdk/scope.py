@@ -8,6 +8,7 @@ not when it is awaited, so that the order in which branches happen to run cannot
 
 import contextvars
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_NAME = 200  # characters of the name of a step or call
 
@@ -25,6 +26,10 @@ class Scope:
     attempt: int = 0
     closed: bool = False
     """Set when the attempt has timed out: whatever still runs in it may not make calls."""
+    origin: str = ""
+    """Path of the outermost attempt that this is inside of; empty in the body, and for that attempt itself."""
+    stream: Any = None
+    """Where its time and randomness come from, once it has asked for some."""
     _counts: dict[str, int] = field(default_factory=dict[str, int])
     _tasks: int = 0
     _objects: dict[str, int] = field(default_factory=dict[str, int])
@@ -54,10 +59,15 @@ class Scope:
         count = self._counts[name] = self._counts.get(name, 0) + 1
         return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
 
+    @property
+    def inner_origin(self) -> str:
+        """The origin of scopes inside this one."""
+        return self.origin or ("" if self.ordered else self.path)
+
     def branch(self) -> "Scope":
         """Return the scope of the next concurrent branch."""
         self._tasks += 1
-        return Scope(f"{self.path}~{self._tasks}/", self.ordered, self.step, self.attempt)
+        return Scope(f"{self.path}~{self._tasks}/", self.ordered, self.step, self.attempt, origin=self.inner_origin)
 
 
 def escape(name: str) -> str:

@@ -75,7 +75,7 @@ class Step(Deferred):
         self.discard()
         # The block runs again on every replay, and so does its gate: an ordered call of the body.
         await self._approve(self.value, ordered=self._scope.ordered)
-        self._block_scope = Scope(f"{self._key}@1/", self._scope.ordered, self.name, 1)
+        self._block_scope = Scope(f"{self._key}@1/", self._scope.ordered, self.name, 1, origin=self._scope.inner_origin)
         self._token = enter_scope(self._block_scope)
         self._began = runtime().now()
         return self
@@ -140,7 +140,7 @@ class Step(Deferred):
     async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
         report = StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest)
-        scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt)
+        scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
         token = enter_scope(scope)
         report.started = rt.now()
         rt.note("step.started", name=self.name, attempt=attempt)

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+READINGS = "readings"  # the kind of entries that are no calls: what a running attempt has read of the real world
 BLOB_BYTES = 64 * 1024  # larger values are stored once, by content
 
 
@@ -64,14 +65,25 @@ def put_deliveries(connection: sqlite3.Connection, run_id: str, deliveries: Sequ
     )
 
 
-def list_entries(connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int = -1) -> list[Entry]:
-    """Return entries in the order in which the host learned of them."""
+def list_entries(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
+    """Return all entries in the order in which the host learned of them."""
+    return _list(connection, "run_id = ? ORDER BY seq", (run_id,))
+
+
+def list_calls(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Entry]:
+    """Return entries to show, without readings: what a workflow keeps secret may follow from their seed."""
+    return _list(
+        connection, "run_id = ? AND kind != ? AND seq > ? ORDER BY seq LIMIT ?", (run_id, READINGS, after, limit)
+    )
+
+
+def _list(connection: sqlite3.Connection, which: str, parameters: tuple[str | int, ...]) -> list[Entry]:
     rows = connection.execute(
         """SELECT seq, key, kind, name, digest, status, step, attempt, args, coalesce(value, data) AS value, error,
                delivery, opened_at, finished_at
-           FROM journal LEFT JOIN blobs ON hash = value_blob
-           WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?""",
-        (run_id, after, limit),
+           FROM journal LEFT JOIN blobs ON hash = value_blob WHERE """
+        + which,
+        parameters,
     )
     return [Entry(**dict(row)) for row in rows]
 

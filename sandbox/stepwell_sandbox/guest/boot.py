@@ -10,7 +10,7 @@ from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
 from stepwell.sdk.step import find_class
-from stepwell_sandbox.guest import failure, output, program, waits
+from stepwell_sandbox.guest import failure, output, program, streams, virtual, waits
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.pending import origin_key
 from stepwell_sandbox.guest.replay import Replay
@@ -26,8 +26,10 @@ def main(fd: int = GUEST_FD) -> None:
     channel.send({"t": "ready", "protocol": PROTOCOL})
     start, replay = _read_start(channel)
     info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
-    runtime = GuestRuntime(channel, info, replay, start["created_at"])
+    runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"])
     bind(runtime)
+    virtual.prepare()
+    streams.begin(runtime.readings)
     enter_scope(Scope())
     output.capture(channel, runtime.repeats_output)
     waits.install(runtime, runtime.loop.run)

@@ -7,7 +7,6 @@ not run again.
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +15,12 @@ from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE
 from stepwell.sdk.exceptions import NonDeterminismError
 from stepwell.sdk.handles import caller_line
+from stepwell.sdk.scope import current_scope
+from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.loop import BodyLoop
 from stepwell_sandbox.guest.pending import Pending
+from stepwell_sandbox.guest.readings import Readings
 from stepwell_sandbox.guest.replay import Record, Replay
 
 DURABLE_WAITS = frozenset({"timer", "input", "approval", "event", "child"})
@@ -29,7 +31,7 @@ QUICK_S = 0.02  # a call that takes longer than this may be one that waits for a
 class Delivery:
     """Open calls, their outcomes, and the order in which these reach the body."""
 
-    def __init__(self, channel: Channel, replay: Replay, clock: float) -> None:
+    def __init__(self, channel: Channel, replay: Replay, seed: str, clock: float) -> None:
         self.channel = channel
         self.replay = replay
         self.loop = BodyLoop(self)
@@ -40,6 +42,7 @@ class Delivery:
         self._received = 0
         self._delivered = replay.seal()
         self._clock = clock
+        self.readings = Readings(channel, replay, seed, clock, lambda: self._clock)
         self._busy_threads = 0
         self._said_idle = (-1, -1)
         self._lock = threading.RLock()
@@ -68,6 +71,7 @@ class Delivery:
             if record is not None and record.finished:
                 self._answer(pending, record)
                 return True
+            self.readings.flush(current_scope())
             self._calls += 1
             self._open[self._calls] = pending
             frame = {"t": "call", "id": self._calls, "key": pending.key, "kind": pending.kind, "name": name}
@@ -122,7 +126,7 @@ class Delivery:
     def passed(self, pending: Pending) -> None:
         """A deadline has passed; the body learns of it in its turn."""
         with self._lock:
-            pending.settle(time.time(), None, None)
+            pending.settle(real.now(), None, None)
             self._arrive(pending)
 
     def _release(self, pending: Pending) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stepwell.sdk.runtime import Deferred
 from stepwell.sdk.scope import current_scope, enter_scope
+from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.deadlines import Deadlines, install_deadlines
 
 if TYPE_CHECKING:
@@ -180,12 +181,10 @@ class BodyLoop:
             self._runtime.channel.wake()
 
         self._runtime.thread_runs(True)
-        threading.Thread(target=work, daemon=True).start()
-        import time  # noqa: PLC0415  the module's clock functions are replaced for the body
-
-        deadline = time.monotonic() + timeout
+        real.start_thread(threading.Thread(target=work, daemon=True))
+        deadline = real.monotonic() + timeout
         while not outcome:
-            left = deadline - time.monotonic()
+            left = deadline - real.monotonic()
             if left <= 0:
                 raise TimeoutError
             self._runtime.dispatch(self._runtime.channel.receive(left))
@@ -265,7 +264,7 @@ class BodyLoop:
                 value, error = None, raised
             loop.call_soon_threadsafe(functools.partial(done, value, error))
 
-        self._executor.submit(work)
+        real.submit(self._executor, work)
 
     def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> Any:
         scope = current_scope()

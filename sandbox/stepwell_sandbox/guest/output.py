@@ -3,11 +3,11 @@
 import io
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.channel import Channel
 
 MAX_LINE = 8192  # characters; longer ones are cut
@@ -17,8 +17,6 @@ LEVELS = (
     (logging.WARNING, "warning"),
     (logging.INFO, "info"),
 )
-# Taken before the workflow can replace it: a log line has the real time.
-_clock = time.time
 _is_repeated: Callable[[], bool] = bool
 
 
@@ -66,7 +64,7 @@ def _send(channel: Channel, level: str, text: str) -> None:
     if _is_repeated():
         return
     text = text[:MAX_LINE].encode("utf-8", "backslashreplace").decode()
-    channel.send({"t": "log", "level": level, "text": text, "at": _clock()})
+    channel.send({"t": "log", "level": level, "text": text, "at": real.now()})
 
 
 def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from stepwell.sdk.exceptions import Ended, NonDeterminismError
 from stepwell.sdk.handles import caller_line
 from stepwell.sdk.runtime import Deferred, RunInfo, StepReport
 from stepwell.sdk.scope import Scope, current_scope
-from stepwell_sandbox.guest import failure
+from stepwell_sandbox.guest import failure, real
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.delivery import Delivery
 from stepwell_sandbox.guest.pending import Pending
@@ -26,8 +26,8 @@ T = TypeVar("T")
 class GuestRuntime(Delivery):
     """Implements `stepwell.sdk.runtime.Runtime` over a channel."""
 
-    def __init__(self, channel: Channel, info: RunInfo, replay: Replay, clock: float) -> None:
-        super().__init__(channel, replay, clock)
+    def __init__(self, channel: Channel, info: RunInfo, replay: Replay, seed: str, clock: float) -> None:
+        super().__init__(channel, replay, seed, clock)
         self._info = info
         self._made: list[Deferred] = []
 
@@ -105,6 +105,8 @@ class GuestRuntime(Delivery):
             "t": "step", "key": report.key, "name": report.name, "attempt": report.attempt, "final": report.final,
             "started": report.started, "finished": report.finished, "digest": report.digest,
         }  # fmt: skip
+        self.readings.end(f"{report.key}@{report.attempt}/")
+        self.readings.flush(current_scope())
         if not report.final:
             frame["key"] = f"{report.key}@{report.attempt}"
         try:
@@ -173,7 +175,16 @@ class GuestRuntime(Delivery):
     def now(self) -> float:
         """Return unix seconds; in the body the time of the last delivery."""
         scope = current_scope()
+        return self._clock if scope is None or scope.ordered else real.now()
+
+    def read_clock(self) -> float:
+        """Return unix seconds as workflow code gets them: as `now`, but recorded inside a step's attempt."""
+        scope = current_scope()
         return self._clock if scope is None or scope.ordered else time.time()
+
+    def derive(self, what: str) -> str:
+        """Return what a generator of that name begins with."""
+        return f"{self.readings.seed()}:{what}"
 
     def dropped(self) -> None:
         """Forget operations that are not awaited: they may be parts of work that a restored step did not need."""
