@@ -195,7 +195,7 @@ async def test_a_sleeping_run_needs_no_process_and_wakes_in_another_one(home: Pa
         run = await session.wait(run, 30)
 
     assert run.error is None
-    assert run.output == 5
+    assert 5 <= run.output < 60
 
 
 @pytest.mark.asyncio
