@@ -47,7 +47,7 @@ class Functions:
             case _:
                 raise NotFound(f"there is no function {name!r}")
 
-    async def act(self, name: str, kwargs: JsonObject, run_id: str) -> Json:
+    async def act(self, name: str, kwargs: JsonObject, run_id: str, idempotency_key: str) -> Json:
         """Do something that gives the same result a second time.
 
         Raises:
@@ -59,8 +59,9 @@ class Functions:
             case "workflows.delete":
                 return await self._catalog.delete(_text(kwargs, "name"))
             case "events.emit" if self.engine is not None:
-                emitted = await self.engine.emit(_text(kwargs, "name"), kwargs.get("payload"))
-                return list(emitted.delivered)
+                receiver = None if kwargs.get("run_id") is None else _text(kwargs, "run_id")
+                name, payload = _text(kwargs, "name"), kwargs.get("payload")
+                return (await self.engine.emit(name, payload, idempotency_key, run_id=receiver)).event_id
             case _:
                 raise NotFound(f"there is no function {name!r}")
 

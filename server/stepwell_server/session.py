@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.search import SearchResult
-from stepwell.engine import Event, StartOptions
+from stepwell.engine import Emitted, Event, StartOptions
 from stepwell.model import LIVE, Json, Run, Workflow
 from stepwell_server.app import App, open_app
 
@@ -177,6 +177,16 @@ class Session:
             InvalidArguments: the value is no answer to the question.
         """
         return await self._decide(run, "answer", value=value, key=key)
+
+    async def emit(
+        self, name: str, payload: Json = None, event_id: str | None = None, *, run: _Target | None = None
+    ) -> Emitted:
+        """Send an event to all runs, or to one: to those that wait for it, and to those that come to wait.
+
+        Raises:
+            NotFound, Conflict, InvalidArguments: see `Engine.emit`.
+        """
+        return await self.app.engine.emit(name, payload, event_id, run_id=None if run is None else _id(run))
 
     async def resume(
         self,

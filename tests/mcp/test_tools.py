@@ -36,7 +36,7 @@ ARGUMENTS = {
     "run_code": "code arguments wait_seconds",
     "search_tools": "query limit",
     "read_artifact": "run_id name offset",
-    "emit_event": "name payload event_id",
+    "emit_event": "name payload event_id run_id",
     "get_guide": "topic",
 }
 

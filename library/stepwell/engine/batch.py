@@ -12,7 +12,7 @@ from stepwell.store import journal, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
 
-Write = Callable[[sqlite3.Connection], None]
+Write = Callable[[sqlite3.Connection], object]
 
 
 @dataclass(slots=True)

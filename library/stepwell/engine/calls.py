@@ -118,7 +118,7 @@ class Calls:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
             )
-        context = CallContext(self._run.id, self._run.workflow, f"{self._run.id}:{without_attempts(call.key)}:{digest}")
+        context = CallContext(self._run.id, self._run.workflow, self._idempotency_key(call, digest))
         while True:
             if doubtful:
                 decided = await self._in_doubt(call, entry, arguments)
@@ -140,6 +140,9 @@ class Calls:
                 message = f"{call.name} gave no answer: {type(error).__name__}"
                 answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
             return self._settle(call, entry, answer)
+
+    def _idempotency_key(self, call: Call, digest: str) -> str:
+        return f"{self._run.id}:{without_attempts(call.key)}:{digest}"
 
     async def _earlier(self, call: Call, digest: str) -> Entry | None:
         """Return the same call of an earlier attempt; one that still goes on, since its step timed out, is awaited."""
@@ -196,7 +199,8 @@ class Calls:
             if call.name.startswith("artifacts."):
                 answer = await act_on_artifact(self._services.database, call, kwargs, self._run.id)
             else:
-                answer = give(await self._services.functions.act(call.name, plain(kwargs), self._run.id))
+                act = self._services.functions.act
+                answer = give(await act(call.name, plain(kwargs), self._run.id, self._idempotency_key(call, digest)))
         except RequestError as error:
             answer = refused(error)
         return self._settle(call, entry, answer)
@@ -245,7 +249,8 @@ class Calls:
                 wait = waiting.approval_wait(self._run, call.key, call.name, label, kwargs)
                 finish = waiting.answer_approval
         entry = entry or self._book.open(call, digest)
-        decision = await self._waits.until_decided(wait)
+        until = self._waits.until_event if call.kind == "event" else self._waits.until_decided
+        decision = await until(wait)
         self._waits.take(call.key)
         answer = finish(wait, decision)
         self._book.settle(entry, answer)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from stepwell.engine.deciding import end_as_dead
+from stepwell.engine.emitting import finish_deliveries
 from stepwell.engine.execution import Execution
 from stepwell.engine.lease import LEASE_S, boot_id, is_dead
 from stepwell.engine.services import Services
@@ -212,6 +213,7 @@ class Dispatcher:
         await self._hand_back()
         if gone:
             self.kick()
+        await finish_deliveries(services.database, services.orders.notify)
 
     async def _hand_back(self) -> None:
         """Let go of runs that are ours without anybody working on them: their end could not be stored."""

@@ -4,13 +4,12 @@ import asyncio
 import json
 import sqlite3
 import time
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from stepwell.engine import deciding
+from stepwell.engine import deciding, emitting
 from stepwell.engine.border import show
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.lease import WorkerLock
@@ -33,7 +32,7 @@ from stepwell.engine.view import view_run
 from stepwell.errors import Conflict, InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
-from stepwell.store import artifacts, journal, runs, timeline, waits
+from stepwell.store import artifacts, journal, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
@@ -217,34 +216,17 @@ class Engine:
         self._changed(run_id)
         return live
 
-    async def emit(self, name: str, payload: Json, event_id: str | None = None) -> Emitted:
-        """Send an event to all runs that wait for it; an id that was used before changes nothing.
+    async def emit(
+        self, name: str, payload: Json, event_id: str | None = None, *, run_id: str | None = None
+    ) -> Emitted:
+        """Send an event: to all runs, or as a signal to one. Runs that wait get it now, others when they come to wait.
+
+        An id that was used before changes nothing.
 
         Raises:
-            Conflict: the id was used for an event of another name.
+            NotFound, Conflict, InvalidArguments: see `emitting.emit`; nothing was sent.
         """
-        _check_json(payload)
-        ident, now = event_id or f"e-{uuid.uuid4().hex[:12]}", time.time()
-
-        def write(connection: sqlite3.Connection) -> Emitted:
-            known = waits.find_emitted(connection, ident)
-            if known is not None:
-                if known[0] != name:
-                    raise Conflict(f"event_id {ident[:80]!r} was used for the event {known[0]!r}")
-                return Emitted(ident, tuple(known[1]), duplicate=True)
-            receivers: list[str] = []
-            for run_id, key in waits.list_event_waits(connection, name):
-                if waits.decide_wait(connection, run_id, key, {"decision": "event", "value": payload}, now):
-                    receivers.append(run_id)
-                    timeline.add_event(connection, run_id, now, "wait.decided", {"key": key, "event": name})
-                    runs.wake_run(connection, run_id)
-            waits.put_emitted(connection, ident, name, payload, receivers, now)
-            return Emitted(ident, tuple(receivers), duplicate=False)
-
-        emitted: Emitted = await self._database.write(write)
-        for run_id in emitted.delivered:
-            self._changed(run_id)
-        return emitted
+        return await emitting.emit(self._database, self._changed, name, payload, event_id=event_id, run_id=run_id)
 
     async def artifact(self, run_id: str, name: str) -> Artifact:
         """Return what a run saved under that name.

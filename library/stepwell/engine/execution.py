@@ -201,7 +201,7 @@ class Execution:
             case frames.Mark():
                 self._book.mark(frame.n, frame.key)
             case frames.Drop():
-                self._drop(frame.id)
+                self._drop(frame)
             case frames.Fired():
                 self._book.fired(frame.key, frame.at, frame.mark)
             case frames.Readings():
@@ -219,16 +219,19 @@ class Execution:
                 return last(frame)
         return None
 
-    def _drop(self, ident: int) -> None:
-        if ident not in self._answers:
+    def _drop(self, frame: frames.Drop) -> None:
+        if frame.id not in self._answers:
+            entry = self._book.entries.get(frame.key)
+            if entry is not None and entry.kind == "event":
+                self._waits.untaken(entry)
             return
-        call, task = self._answers[ident]
+        call, task = self._answers[frame.id]
         sent = call.kind == "tool" and call.key in self._book.entries
         if sent or call.kind in ("query", "act", "start"):
             return  # it has been sent, and may have its effect: the journal needs its outcome
-        del self._answers[ident]
+        del self._answers[frame.id]
         self._open.discard(call.key)
-        self._waits.void(call.key)
+        self._waits.void(call)
         task.cancel()
         self._book.event("call.dropped", {"call": call.name, "key": call.key})
 

@@ -81,8 +81,11 @@ class Emitted:
 
     event_id: str
     delivered: tuple[str, ...]
-    """Runs that waited for it."""
+    """Runs that waited for it, up to a thousand of them."""
+    count: int
+    """How many they are."""
     duplicate: bool
+    """The id was used before: nothing was sent."""
 
 
 def write_cursor(created_at: float, run_id: str) -> str:

@@ -19,8 +19,11 @@ class HostFunctions(Protocol):
         """Answer a function without effects: `workflows.list`, `tools.search`, ..."""
         ...
 
-    async def act(self, name: str, kwargs: JsonObject, run_id: str) -> Json:
-        """Do something that may be done again with the same result: `workflows.create`, `workflows.delete`."""
+    async def act(self, name: str, kwargs: JsonObject, run_id: str, idempotency_key: str) -> Json:
+        """Do something that may be done again with the same result: `workflows.create`, `events.emit`, ...
+
+        The key names run, call and arguments; it is the same on every repetition.
+        """
         ...
 
 

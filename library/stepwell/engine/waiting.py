@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.engine.book import Book
+from stepwell.engine.emitting import give
 from stepwell.engine.ending import decide_for_ended_child
-from stepwell.engine.outcome import Answer, give, refuse
+from stepwell.engine.outcome import Answer, refuse
+from stepwell.engine.outcome import give as answer_with
 from stepwell.model import Json, JsonObject
 from stepwell.model.text import clean_text
-from stepwell.store import waits
+from stepwell.ports.frames import Call
+from stepwell.store import emitted, waits
 from stepwell.store.database import Database
+from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
 
 MAX_PROMPT = 4000  # characters
+CLOCK_S = 30.0  # how often the wall clock is looked at while a process waits for it
 
 
 @dataclass(slots=True)
@@ -49,29 +54,47 @@ class Waiting:
         self._decisions[wait.key] = decided
         self.opened()
         try:
-            async with asyncio.timeout(None if wait.until is None else max(0.0, wait.until - time.time())):
-                return await decided
-        except TimeoutError:
-            return None if wait.kind == "timer" else await self._expire(wait.key)
+            decision = await self._before_deadline(wait, decided)
         finally:
             self.open.pop(wait.key, None)
             self._decisions.pop(wait.key, None)
+        return None if decision == waits.EXPIRED else decision
 
-    async def until_child(self, wait: NewWait) -> JsonObject:
-        """Like `until_decided`, for a child, which may have ended before there was a wait for it."""
+    async def until_given(self, wait: NewWait, look: Callable[[sqlite3.Connection], object]) -> JsonObject | None:
+        """Like `until_decided`, for what may have come before there was a wait for it.
+
+        `look` decides the wait if so, in the transaction that opens it.
+        """
         if wait.key not in self.rows:
             self._store(wait)
-            now = time.time()
-            self.book.write(lambda c: decide_for_ended_child(c, self.run.id, wait.key, now))
+            self.book.write(look)
             await self.book.durable()
-            row = await self.find(wait.key)
-            self.rows[wait.key] = row
-        return await self.until_decided(wait) or {}
+            self.rows[wait.key] = await self.find(wait.key)
+        return await self.until_decided(wait)
 
-    async def _expire(self, key: str) -> JsonObject | None:
-        # A decision that was written at the last moment counts: its giver was told so.
+    async def until_child(self, wait: NewWait) -> JsonObject:
+        """Return how a child ended."""
+        now = time.time()
+        return await self.until_given(wait, lambda c: decide_for_ended_child(c, self.run.id, wait.key, now)) or {}
+
+    async def until_event(self, wait: NewWait) -> JsonObject | None:
+        """Return the oldest event that the run has not had, None at the deadline."""
+        now = time.time()
+        return await self.until_given(wait, lambda c: give(c, self.run.id, wait.name, now))
+
+    async def _before_deadline(self, wait: NewWait, decided: "asyncio.Future[JsonObject]") -> JsonObject | None:
+        # The wall clock may be set while the process sleeps: what counts is the deadline as it is stored.
+        while wait.until is not None and (left := wait.until - time.time()) > 0 and not decided.done():
+            await asyncio.wait([decided], timeout=min(left, CLOCK_S))
+        if wait.until is None or decided.done():
+            return await decided
+        if wait.kind == "timer":
+            return None
+        # Who is faster decides: one who was told that his answer is taken, or the deadline. Both are on disk.
+        now = time.time()
+        self.book.write(lambda c: waits.expire_wait(c, self.run.id, wait.key, now))
         await self.book.durable()
-        return await self.database.write(lambda c: waits.expire_wait(c, self.run.id, key))
+        return (await self.find(wait.key)).decision
 
     async def find(self, key: str) -> WaitRow:
         """Return the row of a wait that is stored."""
@@ -85,10 +108,21 @@ class Waiting:
         if future is not None and not future.done():
             future.set_result(decision)
 
-    def void(self, key: str) -> None:
-        """Nobody waits any more."""
-        self.open.pop(key, None)  # now, not when its task has seen its cancellation
-        self.book.write(lambda c: waits.void_waits(c, self.run.id, key))
+    def void(self, call: Call) -> None:
+        """Nobody waits for the call any more."""
+        self.open.pop(call.key, None)  # now, not when its task has seen its cancellation
+        self.book.write(lambda c: waits.void_waits(c, self.run.id, call.key))
+        self._give_again(call.kind, call.name)
+
+    def untaken(self, entry: Entry) -> None:
+        """The outcome of an event's wait came too late for the workflow: another wait gets the event."""
+        self.book.write(lambda c: emitted.take_back(c, self.run.id, entry.key))
+        self._give_again(entry.kind, entry.name)
+
+    def _give_again(self, kind: str, name: str) -> None:
+        if kind == "event":
+            now = time.time()
+            self.book.write(lambda c: give(c, self.run.id, name, now))
 
     def take(self, key: str) -> None:
         """Use the decision up, in the same transaction as what follows from it."""
@@ -143,14 +177,14 @@ def event_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
 
 def answer_timer(_: NewWait, __: JsonObject | None) -> Answer:
     """A timer has fired."""
-    return give(None)
+    return answer_with(None)
 
 
 def answer_input(wait: NewWait, decision: JsonObject | None) -> Answer:
     """A person has answered, or nobody in time."""
     if decision is None:
         return refuse("TimeoutError", f"nobody answered {wait.request.get('prompt', wait.name)!r} in time", "expired")
-    return give(decision.get("value"))
+    return answer_with(decision.get("value"))
 
 
 def answer_approval(wait: NewWait, decision: JsonObject | None) -> Answer:
@@ -160,7 +194,7 @@ def answer_approval(wait: NewWait, decision: JsonObject | None) -> Answer:
         return refuse("ApprovalDenied", f"{wait.name}: {reason}", "expired", reason=reason, reviewer="")
     reviewer, reason = str(decision.get("reviewer") or ""), str(decision.get("reason") or "")
     if decision.get("decision") == "approve":
-        return give({"approved": True, "reviewer": reviewer, "reason": reason})
+        return answer_with({"approved": True, "reviewer": reviewer, "reason": reason})
     message = f"{wait.name} was rejected" + (f": {reason}" if reason else "")
     return refuse("ApprovalDenied", message, "rejected", reason=reason, reviewer=reviewer)
 
@@ -169,7 +203,7 @@ def answer_event(wait: NewWait, decision: JsonObject | None) -> Answer:
     """An event has come, or none in time."""
     if decision is None:
         return refuse("TimeoutError", f"the event {wait.name!r} did not come in time", "expired")
-    return give(decision.get("value"))
+    return answer_with(decision.get("value"))
 
 
 def _deadline(kwargs: JsonObject) -> float | None:

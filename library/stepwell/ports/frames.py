@@ -75,9 +75,11 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
 
 
 class Drop(Struct, tag_field="t", tag="drop", forbid_unknown_fields=True):
-    """Nobody waits any more for the outcome of the call `id`: its branch was cancelled, or its deadline is met."""
+    """Nobody waits any more for the outcome of a call: its branch was cancelled, or its deadline is met."""
 
     id: int
+    """Of the call; 0 where the journal has answered it."""
+    key: str
 
 
 class Fired(Struct, tag_field="t", tag="fired", forbid_unknown_fields=True):

@@ -159,9 +159,10 @@ class WorkflowContext:
         """Start another workflow and return its run id."""
         return self._host(HostFunction("start", workflow), inputs)
 
-    def emit(self, event: str, payload: Any = None) -> Any:
-        """Send an event to whoever waits for it."""
-        return self._host(HostFunction("act", "events.emit"), {"name": event, "payload": payload})
+    def emit(self, event: str, payload: Any = None, run_id: str | None = None) -> Any:
+        """Send an event to all runs, or to one, and return its id. Runs that come to wait for it later get it too."""
+        receiver = {} if run_id is None else {"run_id": run_id}
+        return self._host(HostFunction("act", "events.emit"), {"name": event, "payload": payload} | receiver)
 
     def terminate(self, reason: str = "") -> Any:
         """End the run now, as a success with a reason. Does not return."""

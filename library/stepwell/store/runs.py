@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.model import LIVE, JsonObject, RunStatus
+from stepwell.store import emitted
 
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
@@ -103,8 +104,9 @@ def insert_run(connection: sqlite3.Connection, run: NewRun) -> None:
     """Store a pending run."""
     connection.execute(
         """INSERT INTO runs (id, workflow, version, status, input, parent_id, parent_key, root_id, depth, chain,
-               session_id, user_id, idempotency_key, seed, options, created_at)
-           VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+               session_id, user_id, idempotency_key, seed, options, created_at, events_after)
+           VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+               (SELECT coalesce(max(seq), 0) FROM emitted))""",
         (
             run.id, run.workflow, run.version, run.input, run.parent_id, run.parent_key, run.root_id or run.id,
             run.depth, json.dumps(run.chain), run.session_id, run.user_id, run.idempotency_key, run.seed,
@@ -125,9 +127,11 @@ def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, now: flo
 
 
 def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> list[str]:
-    """Return ids of runs that may be taken, first come first served; due ones become pending."""
+    """Return ids of runs that may be taken, first come first served; as many that are due become pending first."""
     connection.execute(
-        f"UPDATE runs SET status = 'pending', wake_at = NULL WHERE wake_at <= ? AND status IN ({PARKED_SQL})", (now,)
+        f"""UPDATE runs SET status = 'pending', wake_at = NULL WHERE id IN (
+                SELECT id FROM runs WHERE wake_at <= ? AND status IN ({PARKED_SQL}) ORDER BY wake_at LIMIT ?)""",
+        (now, limit),
     )
     sql = """SELECT id FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?)
              ORDER BY created_at LIMIT ?"""
@@ -223,6 +227,7 @@ def finish_run(
            WHERE id = ?""",
         (status, output, error, reason, now, run_id),
     )
+    emitted.give_back(connection, run_id)
     connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
 
 

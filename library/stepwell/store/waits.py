@@ -5,7 +5,10 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.model import Json, JsonObject, Wait
+from stepwell.model import JsonObject, Wait
+from stepwell.store import emitted
+
+EXPIRED: JsonObject = {"decision": "expired"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +90,17 @@ def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
 
 
 def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
-    """Close the wait of a call, and the gates before it: nobody waits any more."""
+    """Close the wait of a call, and the gates before it: nobody waits any more. What it was given is given back."""
+    emitted.give_back(connection, run_id, key)
     connection.execute(
         """UPDATE waits SET status = 'void' WHERE run_id = ? AND key IN (?, ?, ?) AND status IN ('open', 'decided')""",
         (run_id, key, f"{key}!policy", f"{key}!doubt"),
     )
 
 
-def expire_wait(connection: sqlite3.Connection, run_id: str, key: str) -> JsonObject | None:
-    """Close a wait whose deadline has passed; return the decision that came before, if one did."""
-    closed = connection.execute(
-        "UPDATE waits SET status = 'taken' WHERE run_id = ? AND key = ? AND status = 'open'", (run_id, key)
-    )
-    wait = None if closed.rowcount else find_wait(connection, run_id, key)
-    return None if wait is None else wait.decision
+def expire_wait(connection: sqlite3.Connection, run_id: str, key: str, now: float) -> None:
+    """Decide that the deadline of a wait has passed, if nobody has decided before."""
+    decide_wait(connection, run_id, key, EXPIRED, now)
 
 
 def list_decided(connection: sqlite3.Connection, worker: str) -> list[str]:
@@ -108,28 +108,6 @@ def list_decided(connection: sqlite3.Connection, worker: str) -> list[str]:
     sql = """SELECT DISTINCT run_id FROM waits JOIN runs ON runs.id = waits.run_id
              WHERE waits.status = 'decided' AND runs.owner = ? AND runs.status = 'running'"""
     return [row["run_id"] for row in connection.execute(sql, (worker,))]
-
-
-def list_event_waits(connection: sqlite3.Connection, event: str) -> list[tuple[str, str]]:
-    """Return (run id, key) of all that wait for an event of that name."""
-    sql = "SELECT run_id, key FROM waits WHERE kind = 'event' AND status = 'open' AND name = ?"
-    return [(row["run_id"], row["key"]) for row in connection.execute(sql, (event,))]
-
-
-def put_emitted(
-    connection: sqlite3.Connection, event_id: str, name: str, payload: Json, receivers: list[str], now: float
-) -> None:
-    """Remember an event by its id."""
-    connection.execute(
-        "INSERT INTO emitted (id, name, payload, receivers, at) VALUES (?, ?, ?, ?, ?)",
-        (event_id, name, json.dumps(payload).encode(), json.dumps(receivers), now),
-    )
-
-
-def find_emitted(connection: sqlite3.Connection, event_id: str) -> tuple[str, list[str]] | None:
-    """Return (name, receivers) of an event that was emitted before."""
-    row = connection.execute("SELECT name, receivers FROM emitted WHERE id = ?", (event_id,)).fetchone()
-    return None if row is None else (row["name"], json.loads(row["receivers"]))
 
 
 def _read(row: sqlite3.Row) -> WaitRow:

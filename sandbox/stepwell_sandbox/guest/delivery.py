@@ -83,11 +83,14 @@ class Delivery:
         if self.loop.failed:
             return
         with self._lock:
-            for ident, opened in self._open.items():
-                if opened is pending:
-                    del self._open[ident]
-                    self.channel.send({"t": "drop", "id": ident})
-                    return
+            ident = next((ident for ident, opened in self._open.items() if opened is pending), 0)
+            self._open.pop(ident, None)
+            # An event that has come and is not taken goes to the next wait for it.
+            untaken = pending.kind == "event" and pending.done and not pending.mark
+            if untaken and pending in self.arrivals:
+                self.arrivals.remove(pending)
+            if ident or untaken:
+                self.channel.send({"t": "drop", "id": ident, "key": pending.key})
 
     def _answer(self, pending: Pending, record: Record) -> None:
         pending.settle(record.at, record.value, record.error)

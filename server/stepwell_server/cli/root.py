@@ -42,7 +42,7 @@ _ENTRIES = {
     "resume": _entry("people", "resume", "Go on with a failed, interrupted or doubtful run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),
     "discard": _entry("runs", "discard", "Put a dead or failed run away."),
-    "emit": _entry("runs", "emit", "Send an event to the runs that wait for it."),
+    "emit": _entry("runs", "emit", "Send an event to all runs, or to one."),
     "artifacts": _entry("artifacts", "artifacts", "List or read what a run has saved."),
     "doctor": _entry("doctor", "doctor", "Say what works on this machine and what does not."),
     "setup": _entry("setup", "setup", "Add Stepwell to an MCP client's configuration."),

@@ -104,16 +104,23 @@ def discard(invocation: Invocation, run_id: str) -> None:
 @click.argument("name")
 @click.option("--json", "json_text", metavar="JSON", help="The event's value; @FILE or - reads it.")
 @click.option("--event-id", help="The same id again is the same event.")
+@click.option("--run", "run_id", metavar="RUN", help="Only this run gets it.")
 @click.pass_obj
-def emit(invocation: Invocation, name: str, json_text: str | None, event_id: str | None) -> None:
-    """Send the event NAME to the runs that wait for it."""
+def emit(invocation: Invocation, name: str, json_text: str | None, event_id: str | None, run_id: str | None) -> None:
+    """Send the event NAME to all runs, or to one: to those that wait for it, and to those that will."""
     payload = read_json(json_text, "--json") if json_text is not None else None
-    sent = in_app(invocation, lambda app: app.engine.emit(name, payload, event_id))
-    data = {"name": name, "delivered": list(sent.delivered), "duplicate": sent.duplicate}
+    sent = in_app(invocation, lambda app: app.engine.emit(name, payload, event_id, run_id=run_id))
+    data = {
+        "name": name,
+        "event_id": sent.event_id,
+        "delivered": list(sent.delivered),
+        "count": sent.count,
+        "duplicate": sent.duplicate,
+    }
     if sent.duplicate:
         text = "This event was sent before; it was not sent again."
     else:
-        text = "\n".join([f"{len(sent.delivered)} runs got it.", *sent.delivered])
+        text = "\n".join([f"{sent.count} runs waited for it and got it.", *sent.delivered])
     invocation.put(data, text)
 
 

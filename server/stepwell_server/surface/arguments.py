@@ -220,6 +220,7 @@ class EmitEvent(Arguments):
     name: Annotated[Text, Field(min_length=1, max_length=200)]
     payload: Annotated[Any, Field(description="Any JSON value")] = None
     event_id: Annotated[Text | None, Field(max_length=200, description="A repeated id is delivered once")] = None
+    run_id: Annotated[Text | None, Field(max_length=128, description="Only this run gets it")] = None
 
 
 class GetGuide(Arguments):

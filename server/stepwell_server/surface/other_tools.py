@@ -68,13 +68,19 @@ def _decode(data: bytes) -> str | None:
 
 async def emit_event(call: Call, given: EmitEvent) -> Answer:
     """Send an event to the runs that wait for it."""
-    emitted = await call.app.engine.emit(given.name, given.payload, given.event_id)
+    emitted = await call.app.engine.emit(given.name, given.payload, given.event_id, run_id=given.run_id)
     delivered = list(emitted.delivered)
-    follow = "Look at a run with get_run." if delivered else "No run waited for it."
+    follow = "Look at a run with get_run." if delivered else "No run waits for it yet; one that comes to wait gets it."
     if emitted.duplicate:
         follow = "An event with this event_id was sent before; nothing was sent again."
     return reply(
-        {"delivered": delivered[:200], "count": len(delivered), "duplicate": emitted.duplicate, "next": follow}
+        {
+            "event_id": emitted.event_id,
+            "delivered": delivered[:200],
+            "count": emitted.count,
+            "duplicate": emitted.duplicate,
+            "next": follow,
+        }
     )
 
 

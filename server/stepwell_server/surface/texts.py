@@ -40,6 +40,6 @@ DESCRIPTIONS = {
     ),
     "search_tools": "Find the tools that workflow code can call as tools.<name>(...), each with a paste-ready call.",
     "read_artifact": "Read what a run has saved with artifacts.save.",
-    "emit_event": "Send a named event to the runs that wait for it with ctx.wait_for_event.",
+    "emit_event": "Send a named event to runs, or to one; ctx.wait_for_event takes it, also if it waits later.",
     "get_guide": "Read a guide: authoring, durability, tools, approvals, errors, examples.",
 }
