@@ -130,7 +130,8 @@ def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> li
     """Return ids of runs that may be taken, first come first served; as many that are due become pending first."""
     connection.execute(
         f"""UPDATE runs SET status = 'pending', wake_at = NULL WHERE id IN (
-                SELECT id FROM runs WHERE wake_at <= ? AND status IN ({PARKED_SQL}) ORDER BY wake_at LIMIT ?)""",
+                SELECT id FROM runs INDEXED BY runs_wake
+                WHERE wake_at <= ? AND status IN ({PARKED_SQL}) ORDER BY wake_at LIMIT ?)""",
         (now, limit),
     )
     sql = """SELECT id FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?)
@@ -141,7 +142,8 @@ def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> li
 def has_claimable(connection: sqlite3.Connection, now: float) -> bool:
     """Whether `list_claimable` would find something, without writing."""
     sql = f"""SELECT EXISTS (SELECT 1 FROM runs WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?1))
-                  OR EXISTS (SELECT 1 FROM runs WHERE wake_at <= ?1 AND status IN ({PARKED_SQL}))"""
+                  OR EXISTS (
+                      SELECT 1 FROM runs INDEXED BY runs_wake WHERE wake_at <= ?1 AND status IN ({PARKED_SQL}))"""
     return bool(connection.execute(sql, (now,)).fetchone()[0])
 
 
