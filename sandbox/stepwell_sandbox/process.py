@@ -24,6 +24,7 @@ from stepwell.ports.frames import (
     Outcome,
     Ready,
     Start,
+    Step,
     Terminated,
 )
 from stepwell.ports.sandbox import Exit, Limits
@@ -217,6 +218,8 @@ class ConfinedProcess:
             return self._within_notes(frame)
         if isinstance(frame, Call):
             self._add_pending(frame.id)
+        elif isinstance(frame, Step) and frame.ack:
+            self._add_pending(frame.ack)
         elif isinstance(frame, Done | Failed | Terminated | Diverged):
             self._finished = True
         return frame

@@ -63,6 +63,7 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
                 limits=settings.limits,
                 locks=place.path / "workers",
                 slots=settings.workers.concurrency,
+                durability=settings.workers.durability,
                 execute=execute,
             )
         )

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from stepwell.errors import ConfigError
+from stepwell.model.durability import Durability
 from stepwell.ports import Limits
 from stepwell.tools import InDoubt, Policy, is_host_pattern
 from stepwell.tools.messages import clean
@@ -81,6 +82,8 @@ class WorkerSettings(_Section):
 
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
     """Runs."""
+    durability: Durability = "group"
+    """`step`: every step's result is on disk before its workflow goes on."""
 
 
 # Made from `Limits`, so that the two cannot drift apart.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 FAILS = 1  # reads of `/flaky/TAG` that are answered before a flaky step stops failing
 
 PREAMBLE = """
-import asyncio, json
+import asyncio, datetime, json, random, secrets, time, uuid
 from stepwell import BatchError, FunctionContext, function
 
 seen = []
@@ -30,6 +30,28 @@ def note(mine, tag, got):
 def saw(mine, *what):
     mine.append(list(what))
     seen.append(list(what))
+
+def read():
+    one = random.Random()
+    return [time.time(), str(datetime.datetime.now()), random.random(), one.random(), random.gauss(0, 1),
+            str(uuid.uuid4()), str(uuid.uuid1()), secrets.token_hex(4), time.strftime("%X"), ctx.now().isoformat()]
+
+def stamped(base, tag):
+    print("ran", tag)
+    first = json.loads(tools.curl.post(url=f"{base}/effect/{tag}.1", json={"read": read()}))["n"]
+    tools.fetch(url=f"{base}/r/{tag}")
+    last = json.loads(tools.curl.post(url=f"{base}/effect/{tag}.2", json={"read": [read(), first]}))["n"]
+    return {"tag": tag, "n": [first, last, read()]}
+
+async def stamping(base, tag):
+    print("ran", tag)
+    async def branch(n):
+        got = json.loads(await ctx.step(tools.curl.post, url=f"{base}/effect/{tag}.{n}", json={"read": read()}))
+        return [got["n"], read()]
+    mine = read()
+    got = await asyncio.gather(branch(1), branch(2), ctx.step(stamped, base, f"{tag}.{mine[5]}"), branch(3))
+    paid = json.loads(tools.curl.post(url=f"{base}/effect/{tag}.4", json={"read": [read(), mine, str(got)]}))
+    return {"tag": tag, "n": paid["n"]}
 
 def work(base, tag):
     print("ran", tag)
@@ -418,6 +440,12 @@ ASK = (
 CLOCK = (
     "saw(mine, WAIT ctx.step(NAME, str, ctx.now().isoformat()))",
     "saw(mine, WAIT ctx.step(NAME, str, ctx.uuid()), ctx.random().random())",
+    "saw(mine, TAG, read())",
+    "saw(mine, TAG, read(), time.monotonic(), random.sample(range(99), 3))",
+    "got = tools.curl.post(url=base + '/effect/' + TAG, json={'read': read()})\nnote(mine, TAG, got)",
+    "note(mine, TAG, WAIT ctx.step(stamped, base, TAG))",
+    "note(mine, TAG, WAIT ctx.step(stamping, base, TAG))",
+    "note(mine, TAG, WAIT ctx.step(NAME, stamped, base, TAG, timeout=30))",
 )
 DEADLINES = (
     "try:\n    note(mine, TAG, await asyncio.wait_for(ctx.step(work, base, TAG), PAUSE))\n"
@@ -484,7 +512,7 @@ SYNC = (
     Kind(1, plain(*_blocking(SLEEPS), "import time; time.sleep(PAUSE)")),
     Kind(0.5, plain(*KEEP)),
     Kind(0.7, plain(*_blocking(ASK)), group="waits"),
-    Kind(0.5, plain(*_blocking(CLOCK)), group="clock"),
+    Kind(1.5, plain(*_blocking(CLOCK)), group="clock"),
     Kind(1, child(True), group="children"),
     Kind(1, batched(""), group="batches"),
     Kind(2, loop(True), nests=True),
@@ -499,7 +527,7 @@ ASYNC = (
     Kind(1, plain(*_awaited(SLEEPS), "await asyncio.sleep(PAUSE)")),
     Kind(0.5, plain(*KEEP)),
     Kind(0.5, plain(*_awaited(ASK)), group="waits"),
-    Kind(0.5, plain(*_awaited(CLOCK)), group="clock"),
+    Kind(1.5, plain(*_awaited(CLOCK)), group="clock"),
     Kind(0.5, late, group="deadlines"),
     Kind(0.5, plain(*CALLABLES), group="callables"),
     Kind(1, child(False), group="children"),

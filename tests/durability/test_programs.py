@@ -243,7 +243,7 @@ class Driver:
         def read(connection: sqlite3.Connection) -> dict[str, Ended]:
             found: dict[str, Ended] = {}
             for row in connection.execute("SELECT id, workflow, parent_id, status, output, error FROM runs"):
-                entries = {entry.key: entry for entry in journal.list_entries(connection, row["id"])}
+                entries = {entry.key: entry for entry in journal.list_calls(connection, row["id"], 0, -1)}
                 lines = timeline.list_logs(connection, row["id"], 0, 100_000)
                 error = json.loads(row["error"]) if row["error"] else None
                 logs = [(line[1], line[3]) for line in lines]

@@ -10,7 +10,8 @@ from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.source import Parsed
 from stepwell.errors import InvalidSource
-from stepwell.model import JsonObject, Warn
+from stepwell.model import Json, JsonObject, Warn
+from stepwell.model.durability import read_durability
 from stepwell.model.retries import RETRY_OPTIONS, read_retries
 
 MAX_LISTED = 200  # of each kind
@@ -39,7 +40,7 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
     """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read.
 
     Raises:
-        InvalidSource: one of those that say how a failed run is tried again is no such value.
+        InvalidSource: one of those that say how a failed run is tried again, or `durability`, is no such value.
     """
     options: JsonObject = {}
     warnings: list[Warn] = []
@@ -58,6 +59,8 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                 options[key] = read_literal(item)
                 if key in RETRY_OPTIONS:
                     _check_retries({key: options[key]}, item.lineno)
+                if key == "durability":
+                    _check_durability(options[key], item.lineno)
             except NotLiteral:
                 warnings.append(
                     Warn(
@@ -68,6 +71,17 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                     )
                 )
     return options, warnings
+
+
+def _check_durability(given: Json, line: int) -> None:
+    try:
+        read_durability(given)
+    except ValueError as error:
+        raise InvalidSource(
+            f"options: {error}.",
+            hint='durability="step" makes each step wait until its result is on disk; "group" is the default.',
+            line=line,
+        ) from error
 
 
 def _check_retries(options: JsonObject, line: int) -> None:

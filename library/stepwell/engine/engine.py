@@ -31,6 +31,7 @@ from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import Conflict, InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus
+from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
 from stepwell.store import artifacts, journal, runs, timeline
 from stepwell.store.artifacts import Artifact
@@ -286,13 +287,25 @@ async def open_engine(
     limits: Limits,
     locks: Path,
     slots: int,
+    durability: Durability = "group",
     execute: bool = True,
 ) -> AsyncGenerator[Engine, None]:
     """Give an engine; with `execute` this process works on runs until the context closes, then hands them over."""
     lock = WorkerLock(locks)
     recorder = Recorder(database, lock.worker, news := Signals())
     services = Services(
-        database, recorder, sandbox, workflows, tools, functions, limits, lock.worker, locks, Signals(), news
+        database,
+        recorder,
+        sandbox,
+        workflows,
+        tools,
+        functions,
+        limits,
+        lock.worker,
+        locks,
+        Signals(),
+        news,
+        durability,
     )
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher)

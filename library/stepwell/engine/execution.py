@@ -22,6 +22,7 @@ from stepwell.engine.view import dump_error
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import ErrorInfo, JsonObject, RunStatus, Version
+from stepwell.model.durability import Durability
 from stepwell.ports import GuestProcess, Limits, frames
 from stepwell.sdk import codec
 from stepwell.store import journal, retries, runs, timeline, waits, workers
@@ -112,11 +113,15 @@ class Execution:
         start = frames.Start(
             self.run.id, self.run.workflow, version.source, version.entry, version.entry_kind, Raw(self.run.input),
             self.run.seed, self.run.created_at, self.run.attempts, self.run.session_id, self.run.user_id,
-            list(version.context_parameters),
+            list(version.context_parameters), self._durability(),
         )  # fmt: skip
         await guest.send(start)
         for n, chunk in enumerate(chunks, 1):
             await guest.send(frames.Replay(chunk, n < len(chunks)))
+
+    def _durability(self) -> Durability:
+        # What the operator asks of all runs, a module cannot lower.
+        return "step" if "step" in (self._services.durability, self._options.get("durability")) else "group"
 
     # -- the middle ------------------------------------------------------------------------------------------------
 
@@ -149,6 +154,9 @@ class Execution:
                     self._answers[frame.id] = (call, task)
                 elif (end := self._take(frame)) is not None:
                     return end
+                elif isinstance(frame, frames.Step) and frame.ack:
+                    self._open.add(frame.key)
+                    answers.append(group.create_task(self._acknowledge(guest, frame)))
             answers[1:] = [task for task in answers[1:] if not task.done()]
 
     async def _receive(self, guest: GuestProcess) -> list[frames.GuestFrame]:
@@ -193,6 +201,13 @@ class Execution:
         # The time in the journal, not that of sending: on a replay the body's clock must show the same.
         settled = self._book.entries[call.key].finished_at or time.time()
         await guest.send(frames.Outcome(call.id, settled, answer.raw, answer.failure))
+
+    async def _acknowledge(self, guest: GuestProcess, step: frames.Step) -> None:
+        await self._book.settled()
+        self._open.discard(step.key)
+        self._idle = False
+        self._answered += 1
+        await guest.send(frames.Outcome(step.ack, step.finished))
 
     def _take(self, frame: frames.GuestFrame) -> End | None:
         match frame:

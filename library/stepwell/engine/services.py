@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from stepwell.engine.live import Signals
 from stepwell.engine.recorder import Recorder
 from stepwell.model import Json, JsonObject
+from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
@@ -69,5 +70,7 @@ class Services:
     """News that a run's holder must act on: decisions, cancels, ends and pauses of children."""
     news: Signals
     """News for those who watch a run."""
+    durability: Durability
+    """Of all runs; a module may ask for more."""
     runs: RunControl = field(init=False)
     """Set once, when all parts are there."""

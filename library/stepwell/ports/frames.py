@@ -56,7 +56,7 @@ class Call(Struct, tag_field="t", tag="call", forbid_unknown_fields=True, omit_d
 
 
 class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_defaults=True):
-    """Record one finished attempt of a step that the guest ran itself. Not answered."""
+    """Record one finished attempt of a step that the guest ran itself."""
 
     key: str
     name: str
@@ -72,6 +72,8 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     error: Failure | None = None
     mark: int = 0
     """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""
+    ack: int = 0
+    """Where its result must be on disk before the workflow goes on: the id of an empty `Outcome` that says so."""
 
 
 class Drop(Struct, tag_field="t", tag="drop", forbid_unknown_fields=True):
@@ -185,6 +187,8 @@ class Start(Struct, tag_field="t", tag="start"):
     session_id: str | None = None
     user_id: str | None = None
     context_parameters: list[str] = []
+    durability: Literal["group", "step"] = "group"
+    """Whether the guest waits for each step's result to be on disk."""
 
 
 class Recorded(Struct, omit_defaults=True):

@@ -27,6 +27,7 @@ def main(fd: int = GUEST_FD) -> None:
     start, replay = _read_start(channel)
     info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
     runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"])
+    runtime.careful = start.get("durability") == "step"
     bind(runtime)
     virtual.prepare()
     streams.begin(runtime.readings)

@@ -78,6 +78,14 @@ class Delivery:
             self.channel.send(frame | {"args": encoded, "step": step, "line": line, "delay_s": delay_s})
             return False
 
+    def send_step(self, frame: dict[str, Any], pending: Pending) -> None:
+        """Record a step's result, which arrives when the host says that it is on disk."""
+        pending.done = False
+        with self._lock:
+            self._calls += 1
+            self._open[self._calls] = pending
+            self.channel.send(frame | {"ack": self._calls})
+
     def drop(self, pending: Pending) -> None:
         """Nobody waits for the outcome any more: tell the host, which then need not wait either."""
         if self.loop.failed:
@@ -242,7 +250,10 @@ class Delivery:
                 pending = self._open.pop(frame["id"], None)
                 if pending is None:
                     continue  # dropped meanwhile
-                pending.settle(frame["at"], frame.get("value"), frame.get("error"))
+                if pending.kind == "step":
+                    pending.done = True  # its result is its own; the host says that it is on disk
+                else:
+                    pending.settle(frame["at"], frame.get("value"), frame.get("error"))
                 self._arrive(pending)
 
     def thread_waits(self, waits: bool) -> None:

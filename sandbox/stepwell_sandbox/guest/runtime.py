@@ -30,6 +30,8 @@ class GuestRuntime(Delivery):
         super().__init__(channel, replay, seed, clock)
         self._info = info
         self._made: list[Deferred] = []
+        self.careful = False
+        """Whether the body goes on after a step only when its result is on disk."""
 
     # -- what the authoring API asks -----------------------------------------------------------------------------
 
@@ -124,6 +126,10 @@ class GuestRuntime(Delivery):
             return None
         pending = Pending(report.key, "step", ordered=self.scope().ordered)
         pending.settle(report.finished, frame.get("value"), frame.get("error"))
+        if self.careful:
+            self.send_step(frame, pending)
+            await self._outcome(pending)
+            return pending.take()
         with self._lock:
             if pending.ordered and self.blocking() and not self.arrivals and not self.replaying:
                 self._delivered += 1
