@@ -56,9 +56,16 @@ build: setup ## build wheel and sdist into dist/
 rows: setup ## list the feature rows and the tests that show them
 	@$(BIN)/python tests/rows/report.py
 
-bench: setup ## measure, as ratios to what this machine can do
+bench: setup ## measure, beside what this machine can do and beside other engines
+	@$(MAKE) --no-print-directory .venv-bench/.installed || echo "bench: the other engines could not be installed"
 	@echo "bench: runs and steps beside the floors of this machine"
 	@$(BIN)/python benchmarks $(ARGS)
 
+# An environment of their own, so that what they need cannot change what Stepwell runs with.
+.venv-bench/.installed: pyproject.toml
+	@echo "bench: installing the other engines into .venv-bench"
+	@$(PYTHON) -m venv .venv-bench && .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	@touch $@
+
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-bench dist .pytest_cache .ruff_cache
