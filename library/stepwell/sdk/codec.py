@@ -31,14 +31,17 @@ INT_BITS = 63  # larger integers travel as text: JSON readers elsewhere would ro
 WORKFLOW_MODULE = "workflow"
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+_ATOMS = frozenset((type(None), bool, int, float, str, bytes))
+
+
 class CodecError(TypeError):
     """A value that the journal cannot hold."""
 
 
 def digest(encoded: Any) -> str:
     """Return 16 hex digits that name an encoded value."""
-    text = json.dumps(encoded, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(_canonical(encoded).encode(), digest_size=8).hexdigest()
 
 
 def encode(value: Any, where: str = "value") -> Any:
@@ -75,6 +78,8 @@ def _encode(value: Any, where: str, depth: int, *, strict: bool = False) -> Any:
         return value if math.isfinite(value) else {TAG: "float", "v": repr(value)}
     if depth >= MAX_DEPTH:
         raise CodecError(f"{where} is nested too deep, or holds itself; pass flatter data, or text of json.dumps()")
+    if kind in (list, dict) and not value:
+        return kind()
     if kind is list:
         return [_encode(item, where, depth + 1, strict=strict) for item in value]
     if kind is dict:
@@ -207,6 +212,8 @@ def settled(value: Any) -> Any:
 
 def _settled(value: Any, seen: dict[int, Any], depth: int) -> Any:
     kind = type(value)
+    if kind in _ATOMS:
+        return value
     if id(value) in seen:
         return seen[id(value)]
     if kind not in (list, tuple, dict):
@@ -214,6 +221,8 @@ def _settled(value: Any, seen: dict[int, Any], depth: int) -> Any:
             return value
         seen[id(value)] = found = _listed(value, "the iterator")
         return found
+    if all(type(item) in _ATOMS for item in (value.values() if kind is dict else value)):
+        return value
     seen[id(value)] = value
     if depth >= MAX_DEPTH:
         return value

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from stepwell.sdk.options import read_options
@@ -102,6 +103,8 @@ class Workflow:
 
 def wants_context(fn: Callable[..., Any]) -> bool:
     """Whether the first parameter asks for a `FunctionContext`."""
+    if isinstance(fn, FunctionType) and not fn.__dict__ and not fn.__annotations__:
+        return False  # to ask `inspect` takes longer than the rest of a step
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):

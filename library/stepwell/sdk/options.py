@@ -43,6 +43,9 @@ class StepOptions:
         return isinstance(error, self.retry_on) and not blocked
 
 
+DEFAULT = StepOptions()
+
+
 def read_options(given: Mapping[str, Any]) -> StepOptions:
     """Check options as authors write them.
 
@@ -50,6 +53,8 @@ def read_options(given: Mapping[str, Any]) -> StepOptions:
         TypeError: one is unknown or of the wrong type.
         ValueError: one is out of range.
     """
+    if not given:
+        return DEFAULT
     values = dict(given)
     if values.pop("undo", None) is not None:
         raise TypeError("undo= is not supported by this version")

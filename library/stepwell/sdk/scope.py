@@ -10,6 +10,7 @@ import contextvars
 from dataclasses import dataclass, field
 from typing import Any
 
+_ESCAPES = {ord(char): f"%{ord(char):02x}" for char in "%/#@~!"}
 MAX_NAME = 200  # characters of the name of a step or call
 
 
@@ -72,9 +73,7 @@ class Scope:
 
 def escape(name: str) -> str:
     """Return `name` without the characters that have a meaning in keys."""
-    for char in "%/#@~!":
-        name = name.replace(char, f"%{ord(char):02x}")
-    return name
+    return name.translate(_ESCAPES)
 
 
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepwell_scope", default=None)

@@ -1,5 +1,6 @@
 """The first code of a guest after its process is confined: one workflow, from start frame to result."""
 
+import gc
 import inspect
 import os
 from collections.abc import Callable
@@ -51,6 +52,7 @@ def main(fd: int = GUEST_FD) -> None:
 def _read_start(channel: Channel) -> tuple[dict[str, Any], Replay]:
     start: dict[str, Any] = {}
     replay = Replay()
+    gc.disable()  # a journal is many objects of which none is garbage
     while True:
         for frame in channel.receive():
             if frame["t"] == "start":
@@ -58,6 +60,8 @@ def _read_start(channel: Channel) -> tuple[dict[str, Any], Replay]:
             elif frame["t"] == "replay":
                 replay.add(frame["entries"])
                 if not frame["more"]:
+                    gc.freeze()
+                    gc.enable()
                     return start, replay
             else:
                 os._exit(2)  # an outcome before any call: the host speaks another protocol

@@ -9,6 +9,8 @@ from typing import Any
 from stepwell_sandbox.wire import HEADER
 
 READ_BYTES = 65536
+# Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
 class Channel:
@@ -26,9 +28,7 @@ class Channel:
 
     def send(self, frame: dict[str, Any]) -> None:
         """Write one frame; blocks while the host does not read."""
-        # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
-        text = json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        data = text.encode("utf-8", "replace")
+        data = _to_json(frame).encode("utf-8", "replace")
         view = memoryview(HEADER.pack(len(data)) + data)
         with self._lock:
             while view:

@@ -193,7 +193,8 @@ class Delivery:
             return
         if not self.loop.runs_here():
             raise RuntimeError("this event loop is not the workflow's: make `run` an `async def` instead")
-        pending.future = asyncio.get_running_loop().create_future()
+        # Not a numbered one: whether there is one depends on when the outcome comes.
+        pending.future = asyncio.Future(loop=asyncio.get_running_loop())
         self.loop.wake()
         try:
             await pending.future

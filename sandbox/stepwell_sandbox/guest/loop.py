@@ -66,7 +66,8 @@ class _Job:
         self.context = contextvars.copy_context()
         self.fn = fn
         self.timeout = timeout
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        # Not a numbered one: on a replay there is none for a step that is restored.
+        self.future: asyncio.Future[Any] = asyncio.Future(loop=asyncio.get_running_loop())
 
 
 class _NumberedFuture(asyncio.Future[Any]):
@@ -138,6 +139,23 @@ class BodyLoop:
             self.failed = True
             body.cancel()
 
+    def quiet(self) -> bool:
+        """Whether nothing but the running task can go on: then it is the time to give the body its next outcome.
+
+        The task that runs asks this before it waits. What it waits for may be given to it at once, which is what
+        `_pump` would do some turns of the loop later.
+        """
+        loop: Any = self._loop
+        task = asyncio.current_task()
+        if self.failed or task is None or task.cancelling() or not self.runs_here():
+            return False
+        waits = self._waiting is not None and not self._waiting.done()
+        return len(loop._ready) == (0 if waits else 1)
+
+    def timed(self) -> bool:
+        """Whether something happens here by itself some time."""
+        return _has_timers(self._loop)
+
     def runs_here(self) -> bool:
         """Whether the running event loop is the one that delivers outcomes."""
         return asyncio.get_running_loop() is self._loop
@@ -162,6 +180,9 @@ class BodyLoop:
     async def run_function(self, fn: Callable[[], T], timeout: float | None) -> T:
         """Run a synchronous function: here if nothing else could go on meanwhile, else in a thread."""
         job = _Job(fn, timeout)
+        if not self._jobs and self.quiet() and self._alone(job):
+            self._run_here(job)
+            return job.future.result()
         self._jobs.append(job)
         self._wake_now()
         async with asyncio.timeout(timeout):
@@ -226,13 +247,17 @@ class BodyLoop:
 
     def _start_jobs(self, loop: Any) -> bool:
         jobs, self._jobs = self._jobs, []
-        alone = len(jobs) == 1 and jobs[0].timeout is None and not self._runtime.busy
-        if alone and not self._runtime.outstanding and not _has_timers(loop):
+        if len(jobs) == 1 and self._alone(jobs[0]):
             self._run_here(jobs[0])
         else:
             for job in jobs:
                 self._run_in_thread(job)
         return bool(jobs)
+
+    def _alone(self, job: _Job) -> bool:
+        """Whether nothing can happen while the function runs."""
+        runtime = self._runtime
+        return job.timeout is None and not runtime.busy and not runtime.outstanding and not _has_timers(self._loop)
 
     def _run_here(self, job: _Job) -> None:
         # The function must see no running loop, or its tool calls would not block.
