@@ -175,7 +175,8 @@ class Writer:
             *("    " + line for line in body),
             f"    {end or RETURN}",
         ]
-        return "\n".join((PREAMBLE, *self.functions, "\n".join(lines), ""))
+        option = 'options = dict(durability="step")\n' if rng.random() < 0.3 else ""
+        return "\n".join((option + PREAMBLE, *self.functions, "\n".join(lines), ""))
 
     def block(self, path: str, count: int, depth: int, blocking: bool) -> list[str]:
         """Return statements that use `base`, `p` and `mine`."""

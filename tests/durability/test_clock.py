@@ -29,7 +29,8 @@ def pay(base):
     tools.curl.post(url=f"{base}/effect/first", json={"read": read()})
     tools.curl.post(url=f"{base}/effect/second", json={"read": read()})
     beside = ctx.parallel(lambda: inner(base, read()), lambda: [random.random() for _ in range(3)])
-    tools.curl.post(url=f"{base}/effect/third", json={"read": [read(), beside]})
+    mapped = ctx.map(inner, [{"base": base, "told": n} for n in range(1)])
+    tools.curl.post(url=f"{base}/effect/third", json={"read": [read(), beside, mapped]})
     tools.fetch(url=base + "/gate/end")
     return read()
 
@@ -54,9 +55,9 @@ async def test_a_step_killed_after_its_effects_does_not_repeat_them(server: Serv
         ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45, include=["journal"])
 
     assert ended["status"] == "completed", ended
-    assert outside.effects == {"first": 1, "second": 1, "inner": 1, "third": 1}
+    assert outside.effects == {"first": 1, "second": 1, "inner": 2, "third": 1}
     drawn = [json.dumps(json.loads(body)["read"]) for body in outside.bodies]
-    assert len(set(drawn)) == 4
+    assert len(set(drawn)) == 5
     assert "readings" not in {entry["kind"] for entry in ended["journal"]}
 
 

@@ -23,7 +23,7 @@ MAX_KEY = 2000  # characters
 MAX_NAME = 200  # characters
 MAX_TIME = 1e11  # unix seconds
 MAX_READINGS = 1000  # of one frame
-READINGS_KEY = re.compile(r"(.+@\d+/(?:~\d+/)*)!(?:seed|readings\d+)")
+READINGS_NAME = re.compile(r"seed|readings\d+")
 SEED = re.compile(r"[0-9a-f]{64}")
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
@@ -38,7 +38,10 @@ class Book:
         self._effects = {
             name: entry for entry in self.entries.values() if (name := _effect_name(entry.key, entry.label)) is not None
         }
-        self._readings = [entry for entry in self.entries.values() if entry.kind == journal.READINGS]
+        self._readings: dict[str, list[Entry]] = {}
+        for entry in self.entries.values():
+            if entry.kind == journal.READINGS:
+                self._add_readings(entry)
         self._recorder = recorder
         self._lease = lease
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
@@ -147,7 +150,7 @@ class Book:
             ProtocolViolation: its key is taken or belongs to no attempt, or it holds no readings.
         """
         check_key(frame.key)
-        if frame.key in self.entries or READINGS_KEY.fullmatch(frame.key) is None:
+        if frame.key in self.entries or not _attempt_of(frame.key):
             raise ProtocolViolation(f"the guest sent readings for {frame.key[:200]!r}")
         seeded = frame.key.endswith("!seed")
         limits = all(0 <= reading < MAX_TIME * 1e6 for reading in frame.times) and len(frame.times) <= MAX_READINGS
@@ -157,17 +160,19 @@ class Book:
         self._seq += 1
         value = msgspec.json.encode({"seed": frame.seed, "times": frame.times})
         entry = Entry(self._seq, frame.key, journal.READINGS, "", "", "ok", value=value, opened_at=now, finished_at=now)
-        self._readings.append(entry)
+        self._add_readings(entry)
         self._put(entry)
 
     def _forget_readings(self, path: str) -> None:
-        over = [entry for entry in self._readings if entry.key.startswith(path)]
-        if not over:
+        over = self._readings.pop(path, None)
+        if over is None:
             return
-        self._readings = [entry for entry in self._readings if not entry.key.startswith(path)]
         for entry in over:
             del self.entries[entry.key]
         self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq for entry in over]))
+
+    def _add_readings(self, entry: Entry) -> None:
+        self._readings.setdefault(_attempt_of(entry.key), []).append(entry)
 
     def mark(self, n: int, key: str) -> None:
         """Note the place of an outcome in the order of deliveries.
@@ -227,6 +232,14 @@ def check_name(name: str) -> None:
     """Raise ProtocolViolation if a step or call has a name that no honest guest gives it."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise ProtocolViolation("the guest used a name that is too long or not printable")
+
+
+def _attempt_of(key: str) -> str:
+    """Return the path of the innermost attempt whose readings have that key; empty if it is no such key."""
+    path, _, name = key.rpartition("!")
+    attempt = ATTEMPT.match(path, max(0, path.rfind("@")))
+    known = attempt is not None and path.endswith("/") and READINGS_NAME.fullmatch(name) is not None
+    return path[: attempt.end()] if attempt is not None and known else ""
 
 
 def _check_step(frame: Step) -> None:

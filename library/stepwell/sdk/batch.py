@@ -13,7 +13,7 @@ from stepwell.sdk import codec
 from stepwell.sdk.exceptions import ApprovalDenied, BatchError
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import runtime
-from stepwell.sdk.scope import Scope, enter_scope, leave_scope
+from stepwell.sdk.scope import enter_scope, leave_scope
 from stepwell.sdk.step import Step
 
 MAX_CONCURRENCY = 1000  # the host answers 1024 calls of a run at one time
@@ -141,7 +141,7 @@ class Batch:
             Exception: a person has rejected an item, or has given up a call in doubt. No further item was begun.
         """
         outer = runtime().scope()
-        token = enter_scope(Scope(f"{self.key}~/", outer.ordered, outer.step, outer.attempt))
+        token = enter_scope(outer.inside(f"{self.key}~/"))
         try:
             await runtime().run_async(self._run(), None)
         finally:

@@ -68,7 +68,11 @@ class Scope:
     def branch(self) -> "Scope":
         """Return the scope of the next concurrent branch."""
         self._tasks += 1
-        return Scope(f"{self.path}~{self._tasks}/", self.ordered, self.step, self.attempt, origin=self.inner_origin)
+        return self.inside(f"{self.path}~{self._tasks}/")
+
+    def inside(self, path: str) -> "Scope":
+        """Return a scope of another path in the same attempt, or in the body."""
+        return Scope(path, self.ordered, self.step, self.attempt, origin=self.inner_origin)
 
 
 def escape(name: str) -> str:
