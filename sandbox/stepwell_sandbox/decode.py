@@ -21,10 +21,13 @@ from stepwell.ports.frames import (
     Log,
     Mark,
     Note,
+    Reached,
     Readings,
     Ready,
+    Rested,
     Step,
     Terminated,
+    Undone,
 )
 
 MAX_DEPTH = 64
@@ -159,7 +162,9 @@ def _harmless(frame: GuestFrame) -> GuestFrame:
                 _clean_failure(frame.error)
         case Diverged():
             frame.recorded, frame.found = _text(frame.recorded), _text(frame.found)
-        case Ready() | Call() | Drop() | Mark() | Fired() | Readings() | Idle() | Done():
+        case Rested():
+            frame.found = _text(frame.found)
+        case Ready() | Call() | Drop() | Mark() | Fired() | Readings() | Idle() | Done() | Reached() | Undone():
             pass
     return frame
 

@@ -14,18 +14,15 @@ from stepwell.model.text import clean_text, cut_text
 from stepwell.ports.frames import (
     PROTOCOL,
     Call,
-    Diverged,
-    Done,
-    Failed,
     GuestFrame,
     HostFrame,
+    Last,
     Log,
     Note,
     Outcome,
     Ready,
     Start,
     Step,
-    Terminated,
 )
 from stepwell.ports.sandbox import Exit, Limits
 from stepwell_sandbox.channel import Channel
@@ -220,7 +217,7 @@ class ConfinedProcess:
             self._add_pending(frame.id)
         elif isinstance(frame, Step) and frame.ack:
             self._add_pending(frame.ack)
-        elif isinstance(frame, Done | Failed | Terminated | Diverged):
+        elif isinstance(frame, Last):
             self._finished = True
         return frame
 

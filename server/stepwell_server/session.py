@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.search import SearchResult
-from stepwell.engine import Emitted, Event, StartOptions
+from stepwell.engine import Comparison, Emitted, Event, StartOptions
 from stepwell.model import LIVE, Json, Run, Workflow
 from stepwell_server.app import App, open_app
 
@@ -203,6 +203,15 @@ class Session:
         """
         resumed = await self.app.engine.resume(_id(run), decision, value=value, version=version, via="session")
         return await self.wait(resumed)
+
+    async def compare(self, run: _Target, version: str | None = None, *, source: str | None = None) -> Comparison:
+        """Replay a recorded run without effects, with a version of its workflow or with a source; say where they part.
+
+        Raises:
+            NotFound: there is no such run or version.
+            InvalidSource: the source does not parse.
+        """
+        return await self.app.engine.compare(_id(run), version, source)
 
     async def cancel(self, run: _Target, reason: str = "") -> Run:
         """End a run."""

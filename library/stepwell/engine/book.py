@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +25,7 @@ MAX_TIME = 1e11  # unix seconds
 MAX_READINGS = 1000  # of one frame
 READINGS_NAME = re.compile(r"seed|readings\d+")
 SEED = re.compile(r"[0-9a-f]{64}")
+CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
@@ -42,6 +43,7 @@ class Book:
         for entry in self.entries.values():
             if entry.kind == journal.READINGS:
                 self._add_readings(entry)
+        self._cut = {read_cut(key): entry for key, entry in self.entries.items() if key.startswith(CUT)}
         self._recorder = recorder
         self._lease = lease
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
@@ -96,6 +98,26 @@ class Book:
             return None
         return entry if entry.status in ("ok", "open", "in_doubt") or was_in_doubt(entry) else None
 
+    def cuts(self, key: str) -> int:
+        """Return how often the call at this place was taken out of what is replayed."""
+        place = without_attempts(key)
+        return len({cut for cut, old in self._cut if without_attempts(old) == place})
+
+    def take_cut(self, label: str, adopted: Container[int], *statuses: str) -> Entry | None:
+        """Return and remove the oldest equal call of a part that was cut off.
+
+        `adopted` are the numbers of the cuts whose effects shall be used again.
+        """
+        for place, entry in self._cut.items():
+            if place[0] in adopted and entry.label == label and entry.status in statuses:
+                break
+        else:
+            return None
+        del self._cut[place]
+        del self.entries[entry.key]
+        self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq]))
+        return entry
+
     def doubt(self, entry: Entry) -> None:
         """Note that nobody knows whether the call had its effect."""
         self._put(entry.settled("in_doubt", value=None, error=None, at=time.time()))
@@ -117,6 +139,7 @@ class Book:
             self._seq, frame.key, "step", frame.name, frame.digest, status, attempt=frame.attempt,
             value=None if frame.error is not None else bytes(frame.value) or NULL,
             error=error, delivery=frame.mark or None, opened_at=frame.started, finished_at=frame.finished,
+            undo=frame.undo and status == "ok",
         )  # fmt: skip
         if frame.mark:
             self._count(frame.mark)
@@ -187,16 +210,8 @@ class Book:
         self._recorder.batch(self._lease).delivery(entry.seq, n)
 
     def replay(self) -> list[list[Recorded]]:
-        """Return what the guest needs to replay, in chunks; at least one."""
-        chunks: list[list[Recorded]] = [[]]
-        size = 0
-        for entry in self.entries.values():
-            if size > REPLAY_BYTES:
-                chunks.append([])
-                size = 0
-            chunks[-1].append(_recorded(entry))
-            size += len(entry.value or b"") + len(entry.key) + 100
-        return chunks
+        """Return what the guest needs to replay."""
+        return replay_chunks(self.entries.values())
 
     def _count(self, n: int) -> None:
         if n != self._delivered + 1:
@@ -220,11 +235,32 @@ class Book:
         self._recorder.batch(self._lease).entry(entry)
 
 
+def read_cut(key: str) -> tuple[int, str]:
+    """Return the number of the cut and the key before it, of the key of an entry that was cut off."""
+    cut, _, old = key.removeprefix(CUT).partition("/")
+    return int(cut), old
+
+
+def replay_chunks(entries: Iterable[Entry]) -> list[list[Recorded]]:
+    """Return what a guest needs to replay, in chunks; at least one."""
+    chunks: list[list[Recorded]] = [[]]
+    size = 0
+    for entry in entries:
+        if entry.key.startswith(CUT):
+            continue
+        if size > REPLAY_BYTES:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(_recorded(entry))
+        size += len(entry.value or b"") + len(entry.key) + 100
+    return chunks
+
+
 def check_key(key: str) -> None:
     """Raise ProtocolViolation if a guest uses a key that no honest one has, or that only the host gives out."""
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         raise ProtocolViolation("the guest used a key that is too long or not printable")
-    if key.rpartition("!")[2] in HOST_KEYS:
+    if key.rpartition("!")[2] in HOST_KEYS or key.startswith("!"):
         raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
 
 
@@ -240,6 +276,22 @@ def _attempt_of(key: str) -> str:
     attempt = ATTEMPT.match(path, max(0, path.rfind("@")))
     known = attempt is not None and path.endswith("/") and READINGS_NAME.fullmatch(name) is not None
     return path[: attempt.end()] if attempt is not None and known else ""
+
+
+def read_arguments(call: Call) -> JsonObject:
+    """Return `{"args": [...], "kwargs": {...}}` of a call, either of which may be missing.
+
+    Raises:
+        ProtocolViolation: key, name or arguments are none that an honest guest sends.
+    """
+    check_key(call.key)
+    check_name(call.name)
+    decoded = msgspec.json.decode(call.args)
+    if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
+        raise ProtocolViolation("the guest made a call without an arguments object")
+    if not isinstance(decoded.get("args", []), list) or not isinstance(decoded.get("kwargs", {}), dict):
+        raise ProtocolViolation("the guest made a call with malformed arguments")
+    return decoded
 
 
 def _check_step(frame: Step) -> None:

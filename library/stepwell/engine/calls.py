@@ -35,6 +35,7 @@ class Calls:
         self._waits = waits
         self._book = waits.book
         self._flying: dict[str, asyncio.Future[None]] = {}
+        self._adopted: list[int] = run.options.get("adopted", [])
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
@@ -108,7 +109,11 @@ class Calls:
     async def _call_tool(
         self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
     ) -> Answer:
-        earlier = None if entry is not None or spec.read_only else await self._earlier(call, digest)
+        earlier = None
+        if entry is None and not spec.read_only:
+            label = f"{call.kind}:{call.name}:{digest}"
+            earlier = await self._earlier(call, label)
+            earlier = earlier or self._book.take_cut(label, self._adopted, "ok", "open", "in_doubt")
         if earlier is not None and earlier.status == "ok":
             # An earlier attempt of the step had this effect already: the new one gets its result.
             self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
@@ -142,11 +147,13 @@ class Calls:
             return self._settle(call, entry, answer)
 
     def _idempotency_key(self, call: Call, digest: str) -> str:
-        return f"{self._run.id}:{without_attempts(call.key)}:{digest}"
+        key = f"{self._run.id}:{without_attempts(call.key)}:{digest}"
+        # Where somebody decided that a call on a part that was cut off is made again, it is another call.
+        cuts = self._book.cuts(call.key)
+        return f"{key}:{cuts}" if cuts else key
 
-    async def _earlier(self, call: Call, digest: str) -> Entry | None:
+    async def _earlier(self, call: Call, label: str) -> Entry | None:
         """Return the same call of an earlier attempt; one that still goes on, since its step timed out, is awaited."""
-        label = f"{call.kind}:{call.name}:{digest}"
         earlier = self._book.earlier_effect(call.key, label)
         while earlier is not None and (flying := self._flying.get(earlier.key)) is not None:
             await asyncio.wait([flying])
@@ -216,12 +223,16 @@ class Calls:
         self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject
     ) -> Answer:
         detached = call.kind == "start"
+        label = f"{call.kind}:{call.name}:{digest}"
+        if entry is None and (cut := self._book.take_cut(label, self._adopted, "ok")) is not None:
+            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": cut.key})
+            return self._settle(call, self._book.draft(call, digest), Answer(cut.value))
         entry = entry or self._book.open(call, digest)
         await self._book.durable()
         try:
             child_id = await self._services.runs.start_child(
                 self._run, call.key, call.name, args, kwargs,
-                detached=detached, again=call.key not in self._waits.rows,
+                detached=detached, again=call.key not in self._waits.rows, cuts=self._book.cuts(call.key),
             )  # fmt: skip
         except RequestError as error:
             answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")

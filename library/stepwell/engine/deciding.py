@@ -5,10 +5,12 @@ import sqlite3
 import time
 
 from stepwell.engine.ending import end_run
-from stepwell.engine.reopening import reopen, unknown_run
+from stepwell.engine.reopening import find_row, reopen
+from stepwell.engine.verdict import End, end_data, read_end, write_end
+from stepwell.engine.view import dump_error
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Json, JsonObject, RunStatus
-from stepwell.store import runs, timeline, waits
+from stepwell.store import journal, runs, timeline, waits, workers
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import WaitRow
 
@@ -34,7 +36,7 @@ def decide(
         Conflict: nothing is open, several are and no key was given, or the digest is of something else.
         InvalidArguments: the answer does not fit the question.
     """
-    row = _run(connection, run_id)
+    row = find_row(connection, run_id)
     wait = _pick(connection, row, key, decision)
     if digest is not None and digest != wait.digest:
         raise Conflict(
@@ -62,7 +64,7 @@ def resume(connection: sqlite3.Connection, run_id: str, decision: str | None, *,
         NotFound: no such run.
         Conflict: the run is in no state for that.
     """
-    row = _run(connection, run_id)
+    row = find_row(connection, run_id)
     if decision == "discard":
         _discard(connection, row, via)
         return
@@ -81,17 +83,31 @@ def ask_cancel(connection: sqlite3.Connection, run_id: str, reason: str) -> bool
     Raises:
         NotFound: no such run.
     """
-    row = _run(connection, run_id)
+    row = find_row(connection, run_id)
     if row.status not in LIVE:
         return False
     reason = reason[:MAX_TEXT]
     if row.status is RunStatus.RUNNING:
         runs.ask_cancel(connection, run_id, reason)
         return True
-    now = time.time()
-    end_run(connection, row, RunStatus.CANCELLED, now, reason=reason or "the run was cancelled")
-    cancel_children(connection, run_id, f"its parent {run_id} was cancelled")
+    end = End(RunStatus.CANCELLED, reason=reason or "the run was cancelled")
+    if row.unwinding is None and journal.has_undo(connection, run_id):
+        begin_unwinding(connection, run_id, end)
+        runs.wake_run(connection, run_id)
+        return True
+    if row.unwinding is not None:
+        end = read_end(row.unwinding)  # what is not undone yet stays
+    error = None if end.error is None else dump_error(end.error)
+    end_run(connection, row, end.status, time.time(), error=error, reason=end.reason, data=end_data(end))
+    cancel_children(connection, run_id, f"its parent {run_id} ended as {end.status}")
     return True
+
+
+def begin_unwinding(connection: sqlite3.Connection, run_id: str, end: End) -> None:
+    """Note that a run ends so once its steps are undone; what it has started ends now."""
+    runs.unwind_run(connection, run_id, write_end(end))
+    timeline.add_event(connection, run_id, time.time(), "run.unwinding", {"status": end.status} | end_data(end))
+    cancel_children(connection, run_id, f"its parent {run_id} ends as {end.status}")
 
 
 def cancel_children(connection: sqlite3.Connection, run_id: str, reason: str) -> list[str]:
@@ -108,11 +124,13 @@ def end_as_dead(connection: sqlite3.Connection, row: RunRow, now: float) -> None
     cancel_children(connection, row.id, f"its parent {row.id} ended as dead")
 
 
-def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
-    row = runs.find_run(connection, run_id)
-    if row is None:
-        raise unknown_run(run_id, runs.near_ids(connection, run_id))
-    return row
+def give_back(connection: sqlite3.Connection, row: RunRow, now: float) -> None:
+    """Let a run be tried again, or set it aside after too many tries without progress."""
+    found = runs.find_run(connection, row.id)
+    if found is not None and found.crashes + 1 >= workers.MAX_CRASHES:
+        end_as_dead(connection, found, now)
+    else:
+        runs.release_run(connection, row.id, now)
 
 
 def _pick(connection: sqlite3.Connection, row: RunRow, key: str | None, decision: str) -> WaitRow:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from stepwell.engine import deciding, emitting
 from stepwell.engine.border import show
+from stepwell.engine.continuing import continue_run
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.lease import WorkerLock
 from stepwell.engine.live import Signals
@@ -25,21 +26,22 @@ from stepwell.engine.pages import (
     write_cursor,
 )
 from stepwell.engine.recorder import Recorder
-from stepwell.engine.reopening import unknown_run
+from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
+from stepwell.engine.reopening import find_row, unknown_run
 from stepwell.engine.services import HostFunctions, Services
 from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import Conflict, InvalidArguments, NotFound
-from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus
+from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
 from stepwell.store import artifacts, journal, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
-from stepwell.store.runs import RunRow
 
 CHECK_S = 0.5  # how often a watcher looks for what another process wrote, besides being told
 CANCEL_S = 5.0  # how long a cancel waits for the run's holder
+CURRENT = "current"  # names a workflow's newest version where a hash may stand
 OnEvent = Callable[[Event], Awaitable[None]]
 
 
@@ -188,19 +190,55 @@ class Engine:
     ) -> Run:
         """Let a failed or cancelled run go on from its journal, or say what became of a call in doubt.
 
+        With `version` (a hash or its beginning, or "current") the run goes on with that version of its workflow from
+        where the two agree; `decision` then says what to do with effects beyond that point: "value" uses their
+        results where the version makes the same calls, "retry" makes them again.
+
         Raises:
-            NotFound: no such run.
-            Conflict: the run is in no state for that.
+            NotFound: no such run or version.
+            Conflict: the run is in no state for that, or a decision is needed.
         """
-        if version is not None and not (await self.get(run_id)).version.startswith(version):
-            raise Conflict(
-                "a run goes on with its own version; continuing on another one is not supported by this version",
-                hint="Leave version out, or start a new run.",
-            )
         _check_json(value)
+        if version is not None and await self._continue(run_id, version, decision, via):
+            self._changed(run_id)
+            return await self.get(run_id)
         await self._database.write(lambda c: deciding.resume(c, run_id, decision, value=value, via=via))
         self._changed(run_id)
         return await self.get(run_id)
+
+    async def compare(self, run_id: str, version: str | None = None, source: str | None = None) -> Comparison:
+        """Replay a recorded run without effects with a version of its workflow, or with a source that is not stored.
+
+        Without either it is the workflow's current version.
+
+        Raises:
+            NotFound: no such run or version.
+            InvalidSource: the source does not parse.
+            RunError: the replay crossed a limit.
+        """
+        row, entries = await self._database.read(lambda c: (find_row(c, run_id), journal.list_entries(c, run_id)))
+        if source is not None:
+            wanted = self._services.workflows.analyse_code(source)
+        else:
+            wanted = await self._version(row.workflow, version or CURRENT)
+        rehearsal = await rehearse(self._services, row, wanted, entries)
+        return Comparison(run_id, wanted.hash, rehearsal.delivered, find_difference(row, entries, rehearsal))
+
+    async def _continue(self, run_id: str, version: str, decision: str | None, via: str) -> bool:
+        """Continue the run on a version; False if that is its own."""
+        row = await self._database.read(lambda c: find_row(c, run_id))
+        if version != CURRENT and row.version.startswith(version):
+            return False
+        wanted = await self._version(row.workflow, version)
+        if wanted.hash == row.version:
+            return False
+        if decision not in (None, "retry", "value"):
+            raise Conflict(f"with a version the decision is 'retry' or 'value', not {decision!r}")
+        await continue_run(self._services, row, wanted, decision, via=via)
+        return True
+
+    async def _version(self, workflow: str, version: str) -> Version:
+        return (await self._services.workflows.get(workflow, None if version == CURRENT else version)).version
 
     async def cancel(self, run_id: str, reason: str = "") -> Run:
         """End a live run; one that has ended stays as it is.
@@ -326,12 +364,7 @@ class _Control:
     """Implements `RunControl` for the runs of this process."""
 
     def __init__(self, starter: Starter, dispatcher: Dispatcher) -> None:
-        self._starter = starter
         self.kick = dispatcher.kick
         self.yield_slot = dispatcher.yield_slot
         self.take_slot = dispatcher.take_slot
-
-    async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool, again: bool
-    ) -> str:
-        return await self._starter.start_child(parent, key, name, args, kwargs, detached=detached, again=again)
+        self.start_child = starter.start_child

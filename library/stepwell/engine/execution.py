@@ -9,35 +9,37 @@ from dataclasses import replace
 import msgspec
 from msgspec import Raw
 
-from stepwell.engine.book import Book, check_key, check_name
+from stepwell.engine.book import Book, read_arguments
 from stepwell.engine.calls import Calls
-from stepwell.engine.deciding import cancel_children, end_as_dead
+from stepwell.engine.deciding import begin_unwinding, cancel_children, give_back
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
 from stepwell.engine.retrying import retried, sleep_until_retry
 from stepwell.engine.services import Services
-from stepwell.engine.verdict import End, crash, end_data, exceeded, last
+from stepwell.engine.verdict import End, crash, end_data, exceeded, last, own_limits, read_end
 from stepwell.engine.view import dump_error
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import ErrorInfo, JsonObject, RunStatus, Version
 from stepwell.model.durability import Durability
-from stepwell.ports import GuestProcess, Limits, frames
+from stepwell.ports import GuestProcess, frames
 from stepwell.sdk import codec
-from stepwell.store import journal, retries, runs, timeline, waits, workers
+from stepwell.store import journal, retries, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
 log = logging.getLogger(__name__)
 
+UNDOING = (RunStatus.FAILED, RunStatus.REJECTED, RunStatus.CANCELLED, RunStatus.DEAD)
 GRACE_S = 2.0  # a timer that fires within this keeps its process
 
 
 class Execution:
     """Holds the lease of one run and the guest that works on it."""
 
-    def __init__(self, services: Services, row: RunRow) -> None:
+    def __init__(self, services: Services, row: RunRow, mode: frames.Mode = "run") -> None:
         self.run = row
+        self._mode: frames.Mode = mode
         self.lease = Lease(row.id, row.epoch)
         self._services = services
         self._end: End | None = None
@@ -48,26 +50,23 @@ class Execution:
         self._children: dict[str, str] = {}
         self._work_s = 0.0
         self._options: JsonObject = {}
+        self._not_undone = 0
 
     async def live(self) -> None:
         """Work on the run until it ends, pauses, or another process has it. Raises nothing but cancellation."""
         try:
-            end = await self._attempt()
+            end = await self._result()
         except Fenced:
             log.warning("run %s: another process holds it now", self.run.id)
             return
         except asyncio.CancelledError:
             raise
-        except RunError as error:
-            end = End(
-                RunStatus.FAILED, error=ErrorInfo(type(error).__name__, error.message, error.code, hint=error.hint)
-            )
         except Exception:
             # The host's fault: the run is handed back, not failed; a run that does this every time ends as dead.
             log.exception("run %s: could not be worked on", self.run.id)
             end = End(RunStatus.PENDING)
         try:
-            await self._close(retried(end, self.run, self._options))
+            await self._close(end)
         except Fenced:
             log.warning("run %s: another process holds it now", self.run.id)
         except Exception:
@@ -75,6 +74,43 @@ class Execution:
             log.exception("run %s: its end could not be stored", self.run.id)
         finally:
             self._services.recorder.forget(self.lease)
+
+    async def _result(self) -> End:
+        """Return how the run ends or pauses; where it does not complete, after its steps have been undone."""
+        if self.run.unwinding is not None:
+            return await self._unwind(read_end(self.run.unwinding))
+        try:
+            end = await self._attempt()
+        except RunError as error:
+            end = End(
+                RunStatus.FAILED, error=ErrorInfo(type(error).__name__, error.message, error.code, hint=error.hint)
+            )
+        end = retried(end, self.run, self._options)
+        if end.status not in UNDOING:
+            return end
+        await self._services.recorder.durable(self.lease)
+        if not await self._services.database.read(lambda c: journal.has_undo(c, self.run.id)):
+            return end
+        self._services.recorder.add(self.lease, lambda c: begin_unwinding(c, self.run.id, end))
+        return await self._unwind(end)
+
+    async def _unwind(self, end: End) -> End:
+        """Undo the steps of a run that ends so; return that end, or the pause of an undo function."""
+        await self._services.recorder.durable(self.lease)
+        # Work that undoes has the limits to itself: the run may have used them up.
+        undoing = Execution(self._services, replace(self.run, work_s=0.0), "undo")
+        data: JsonObject = {}
+        try:
+            result = await undoing._attempt()
+        except RunError as error:
+            data = {"error": f"{type(error).__name__}: {error.message}"[:500]}
+        else:
+            if result.parked:
+                return result
+            data = {"stopped": True} if result.status is RunStatus.CANCELLED else {"failed": undoing._not_undone}
+        now = time.time()
+        self._services.recorder.add(self.lease, lambda c: timeline.add_event(c, self.run.id, now, "run.undone", data))
+        return end
 
     # -- the beginning ---------------------------------------------------------------------------------------------
 
@@ -89,11 +125,12 @@ class Execution:
             self.run, services.database, self._book, {row.key: row for row in rows}, self._wait_opened
         )
         self._calls = Calls(services, self.run, self._waits)
-        self._limits, self._options = _limits(services.limits, version), version.options
+        self._limits, self._options = own_limits(services.limits, version), version.options
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         guest = await services.sandbox.open(self._limits)
         try:
-            self._note_start(guest, restored)
+            if self._mode == "run":
+                self._note_start(guest, restored)
             await self._start(guest, version)
             with services.orders.watch(self.run.id) as orders:
                 return await self._serve(guest, orders)
@@ -113,7 +150,7 @@ class Execution:
         start = frames.Start(
             self.run.id, self.run.workflow, version.source, version.entry, version.entry_kind, Raw(self.run.input),
             self.run.seed, self.run.created_at, self.run.attempts, self.run.session_id, self.run.user_id,
-            list(version.context_parameters), self._durability(),
+            list(version.context_parameters), self._durability(), self._mode,
         )  # fmt: skip
         await guest.send(start)
         for n, chunk in enumerate(chunks, 1):
@@ -172,13 +209,7 @@ class Execution:
             self._work_s += time.monotonic() - began
 
     def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
-        check_key(call.key)
-        check_name(call.name)
-        decoded = msgspec.json.decode(call.args)
-        if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
-            raise ProtocolViolation("the guest made a call without an arguments object")
-        if not isinstance(decoded.get("args", []), list) or not isinstance(decoded.get("kwargs", {}), dict):
-            raise ProtocolViolation("the guest made a call with malformed arguments")
+        decoded = read_arguments(call)
         digest = codec.digest(decoded)
         entry = self._book.entries.get(call.key)
         if call.key in self._open or (entry is not None and entry.label != f"{call.kind}:{call.name}:{digest}"):
@@ -231,8 +262,16 @@ class Execution:
                     self._services.orders.notify(self.run.id)  # it may rest already: look at its state
                 return self._pause()
             case _:
-                return last(frame)
+                return self._last(frame)
         return None
+
+    def _last(self, frame: frames.GuestFrame) -> End:
+        if self._mode == "run" or isinstance(frame, frames.Diverged):
+            return last(frame)
+        if not isinstance(frame, frames.Undone):
+            raise ProtocolViolation("the guest sent a frame out of order")
+        self._not_undone = frame.failed
+        return End(RunStatus.COMPLETED)
 
     def _drop(self, frame: frames.Drop) -> None:
         if frame.id not in self._answers:
@@ -345,7 +384,7 @@ class Execution:
 
         def write(connection: sqlite3.Connection) -> None:
             if end.status is RunStatus.PENDING:
-                _give_back(connection, run, now)
+                give_back(connection, run, now)
                 return
             runs.add_work(connection, run.id, self._work_s)
             if end.error is not None:
@@ -356,19 +395,3 @@ class Execution:
             timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
 
         self._services.recorder.add(self.lease, write)
-
-
-def _limits(limits: Limits, version: Version) -> Limits:
-    asked = version.options.get("timeout")
-    if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < limits.wall_s:
-        return replace(limits, wall_s=float(asked))
-    return limits
-
-
-def _give_back(connection: sqlite3.Connection, run: RunRow, now: float) -> None:
-    """Let a run be tried again, or set it aside after too many tries without progress."""
-    row = runs.find_run(connection, run.id)
-    if row is not None and row.crashes + 1 >= workers.MAX_CRASHES:
-        end_as_dead(connection, row, now)
-    else:
-        runs.release_run(connection, run.id, now)

@@ -22,6 +22,8 @@ def reopen(connection: sqlite3.Connection, row: RunRow, *, via: str) -> None:
             f"run {row.id} is {row.status}; it goes on by itself",
             hint=f"get_run(run_id={row.id!r}, wait_seconds=20) waits for it.",
         )
+    if row.unwinding is not None:
+        raise Conflict(f"what run {row.id} had done was undone when it ended as {row.status}", hint="Start a new run.")
     if not runs.reopen_run(connection, row.id):
         raise Conflict(f"run {row.id} is {row.status}, which is its end", hint="Start a new run.")
     again = take_back_failure(connection, row.id, row.error)
@@ -68,3 +70,15 @@ def unknown_run(run_id: str, near: list[str]) -> NotFound:
     """Return the error for a run that is not there."""
     hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
     return NotFound(f"there is no run {run_id[:80]!r}", hint=hint)
+
+
+def find_row(connection: sqlite3.Connection, run_id: str) -> RunRow:
+    """Return the run of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = runs.find_run(connection, run_id)
+    if row is None:
+        raise unknown_run(run_id, runs.near_ids(connection, run_id))
+    return row

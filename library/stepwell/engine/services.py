@@ -32,9 +32,18 @@ class RunControl(Protocol):
     """What one run may ask for other runs and for itself."""
 
     async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Any], kwargs: JsonObject, *, detached: bool, again: bool
+        self,
+        parent: RunRow,
+        key: str,
+        name: str,
+        args: list[Any],
+        kwargs: JsonObject,
+        *,
+        detached: bool,
+        again: bool,
+        cuts: int,
     ) -> str:
-        """Start a workflow and return its run id; the same (parent, key) gives the same run.
+        """Start a workflow and return its run id; the same (parent, key, cuts) gives the same run.
 
         With `again` a run that failed before goes on from its journal: its parent asks anew.
         """

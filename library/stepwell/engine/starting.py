@@ -51,7 +51,16 @@ class Starter:
         return await self._start(CODE_NAME, version, arguments, options)
 
     async def start_child(
-        self, parent: RunRow, key: str, name: str, args: list[Json], kwargs: JsonObject, *, detached: bool, again: bool
+        self,
+        parent: RunRow,
+        key: str,
+        name: str,
+        args: list[Json],
+        kwargs: JsonObject,
+        *,
+        detached: bool,
+        again: bool,
+        cuts: int,
     ) -> str:
         """Start a workflow from another run; the same call gives the same run.
 
@@ -59,7 +68,8 @@ class Starter:
             NotFound: no workflow of that name.
             InvalidArguments: they do not fit, or the chain of invocations is too long.
         """
-        child_id = f"{parent.root_id}.{codec.digest([parent.id, key])[:10]}"
+        place = [parent.id, key, cuts] if cuts else [parent.id, key]
+        child_id = f"{parent.root_id}.{codec.digest(place)[:10]}"
         known = await self._database.read(lambda c: runs.find_run(c, child_id))
         if known is not None:
             if again and known.status in REOPENED:

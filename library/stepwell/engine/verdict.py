@@ -1,12 +1,13 @@
 """What a live stretch of a run comes to: a result, a failure, a pause, or another try."""
 
+import json
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stepwell.engine.view import error_info
+from stepwell.engine.view import dump_error, error_info
 from stepwell.errors import GuestCrashed, LimitExceeded, NonDeterminism, ProtocolViolation
-from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus
+from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus, Version
 from stepwell.ports import Exit, Limits, frames
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,19 @@ class End:
     def parked(self) -> bool:
         """Whether the run goes on later."""
         return self.status in LIVE
+
+
+def write_end(end: End) -> JsonObject:
+    """Return an end as it is kept while the run's steps are undone."""
+    error = None if end.error is None else json.loads(dump_error(end.error))
+    return {"status": end.status, "error": error, "reason": end.reason}
+
+
+def read_end(record: JsonObject) -> End:
+    """Return the end that `write_end` has written."""
+    error = record["error"]
+    info = None if error is None else ErrorInfo(**error | {"cause": tuple(error.get("cause", ()))})
+    return End(RunStatus(record["status"]), error=info, reason=record["reason"])
 
 
 def last(frame: frames.GuestFrame) -> End:
@@ -100,3 +114,11 @@ def failure_hint(failure: frames.Failure) -> str:
 def end_data(end: End) -> JsonObject:
     """Return what the last event of a run says about its error."""
     return {} if end.error is None else {"error": f"{end.error.type}: {end.error.message}"[:500]}
+
+
+def own_limits(limits: Limits, version: Version) -> Limits:
+    """Return the limits of a run, which its module may lower."""
+    asked = version.options.get("timeout")
+    if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < limits.wall_s:
+        return replace(limits, wall_s=float(asked))
+    return limits

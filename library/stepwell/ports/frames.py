@@ -11,6 +11,9 @@ from msgspec import Raw, Struct
 PROTOCOL = 1
 
 CallKind = Literal["tool", "child", "start", "query", "act", "timer", "input", "approval", "event"]
+Mode = Literal["run", "check", "undo"]
+"""What a guest is for: to go on with its run; to replay what is recorded and say how far it agrees, without doing
+anything; or to replay it and then undo what was done."""
 
 
 class Failure(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -74,6 +77,8 @@ class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_d
     """Where it is delivered at once: its place in the order of deliveries, as in `Mark`."""
     ack: int = 0
     """Where its result must be on disk before the workflow goes on: the id of an empty `Outcome` that says so."""
+    undo: bool = False
+    """Whether the step can be undone."""
 
 
 class Drop(Struct, tag_field="t", tag="drop", forbid_unknown_fields=True):
@@ -163,9 +168,32 @@ class Diverged(Struct, tag_field="t", tag="diverged", forbid_unknown_fields=True
     line: int = 0
 
 
-GuestFrame = (
-    Ready | Call | Drop | Step | Fired | Mark | Readings | Log | Note | Idle | Done | Failed | Terminated | Diverged
-)
+class Reached(Struct, tag_field="t", tag="reached", forbid_unknown_fields=True):
+    """How far a check has come, sent before its last frame."""
+
+    delivered: int
+    """How many of the recorded deliveries were made."""
+    asked: list[str]
+    """Keys of the calls and steps that were asked for, without those whose outcome was delivered."""
+
+
+class Rested(Struct, tag_field="t", tag="rested", forbid_unknown_fields=True, omit_defaults=True):
+    """All that is recorded was replayed; the workflow is not at its end and would go on from here."""
+
+    key: str = ""
+    """Of the first call or step that is not recorded; empty if it waits for recorded ones only."""
+    found: str = ""
+    line: int = 0
+
+
+class Undone(Struct, tag_field="t", tag="undone", forbid_unknown_fields=True):
+    """What the run has done is undone, but for so many steps whose undo functions failed."""
+
+    failed: int
+
+
+Last = Done | Failed | Terminated | Diverged | Rested | Undone
+GuestFrame = Ready | Call | Drop | Step | Fired | Mark | Readings | Log | Note | Idle | Reached | Last
 
 
 # -- from the host -------------------------------------------------------------------------------------------
@@ -189,6 +217,7 @@ class Start(Struct, tag_field="t", tag="start"):
     context_parameters: list[str] = []
     durability: Literal["group", "step"] = "group"
     """Whether the guest waits for each step's result to be on disk."""
+    mode: Mode = "run"
 
 
 class Recorded(Struct, omit_defaults=True):

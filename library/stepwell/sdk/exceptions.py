@@ -66,6 +66,10 @@ class NonDeterminismError(BaseException):
         self.found = found
         self.line = line
 
+    def describe(self) -> dict[str, Any]:
+        """Return the guest's last frame."""
+        return {"t": "diverged", "key": self.key, "recorded": self.recorded, "found": self.found, "line": self.line}
+
 
 class Ended(BaseException):
     """The run has ended; unwinds whatever code is still on the stack."""

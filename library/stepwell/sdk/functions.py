@@ -101,6 +101,17 @@ class Workflow:
         return workflow(**self.declared)(fn)
 
 
+def takes_argument(fn: Callable[..., Any]) -> bool:
+    """Whether it can be called with one positional argument."""
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
+
+
 def wants_context(fn: Callable[..., Any]) -> bool:
     """Whether the first parameter asks for a `FunctionContext`."""
     if isinstance(fn, FunctionType) and not fn.__dict__ and not fn.__annotations__:

@@ -1,6 +1,6 @@
 """How a step is tried."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ class StepOptions:
     """Seconds of one attempt."""
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     requires_approval: bool = False
+    undo: Callable[..., Any] | None = None
+    """Takes the step's result and undoes what the step did, if the run does not complete."""
 
     def delay(self, failed: int) -> float:
         """Return the seconds to wait after `failed` attempts have failed."""
@@ -56,8 +58,8 @@ def read_options(given: Mapping[str, Any]) -> StepOptions:
     if not given:
         return DEFAULT
     values = dict(given)
-    if values.pop("undo", None) is not None:
-        raise TypeError("undo= is not supported by this version")
+    if values.get("undo") is not None and not callable(values["undo"]):
+        raise TypeError("undo is a function that takes the step's result")
     retries = values.pop("retries", None)
     if retries is not None:
         if "max_attempts" in values:

@@ -1,9 +1,10 @@
 """What the authoring API needs from the guest that runs it."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from stepwell.sdk.options import StepOptions
 from stepwell.sdk.scope import Scope
 
 T = TypeVar("T")
@@ -79,7 +80,16 @@ class Runtime(Protocol):
         """
         ...
 
-    async def restore(self, key: str) -> Any:
+    @property
+    def rehearsing(self) -> bool:
+        """Whether only what is recorded is replayed: no work is done that is not."""
+        ...
+
+    async def hold(self, key: str, name: str) -> None:
+        """While rehearsing: note that a step is asked for which has no result. Does not return."""
+        ...
+
+    async def restore(self, key: str, options: StepOptions) -> Any:
         """Return or raise the recorded result of a step, in its turn."""
         ...
 
@@ -137,6 +147,7 @@ class StepReport:
     digest: str
     value: Any = None
     error: Exception | None = None
+    options: StepOptions = field(default_factory=StepOptions)
 
 
 _bound: Runtime | None = None

@@ -43,6 +43,9 @@ class Step(Deferred):
         self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
         self._scope = runtime().scope()
+        if options.undo is not None and not self._scope.ordered:
+            self.discard()
+            raise TypeError(f"step {name!r}: undo= is for steps of the workflow's body; give it to the outer step")
         self._key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
         self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
@@ -85,11 +88,15 @@ class Step(Deferred):
         if error is not None:
             mark_step(error, self.name, 1)
             return
-        if runtime().has_result(self._key, self.name, ""):
-            self.value = await runtime().restore(self._key)
+        rt = runtime()
+        if rt.has_result(self._key, self.name, ""):
+            self.value = await rt.restore(self._key, self._options)
             return
-        report = StepReport(self._key, self.name, 1, True, self._began, runtime().now(), "", self.value)
-        self.value = await runtime().record(report)
+        if rt.rehearsing:
+            await rt.hold(self._key, self.name)
+        report = self._report(1)
+        report.started, report.finished, report.value, report.digest = self._began, rt.now(), self.value, ""
+        self.value = await rt.record(report)
 
     def __enter__(self) -> "Step":
         return drive(self.__aenter__())
@@ -106,16 +113,20 @@ class Step(Deferred):
         if rt.has_result(self._key, self.name, self._digest):
             _drop(self._work)
             self.span = rt.span(self._key) or self.span
-            return await rt.restore(self._key)
+            return await rt.restore(self._key, self._options)
+        if rt.rehearsing:
+            await rt.hold(self._key, self.name)
         # The gate and the delays between attempts are unordered: once the step has its result, a replay skips them.
         try:
             await self._approve(self._shown(), ordered=False)
         except ApprovalDenied as error:
             attempt = rt.find_attempts(self._key)[0] + 1
             mark_step(error, self.name, attempt)
-            now = rt.now()
-            self.span = (now, now)
-            return await rt.record(StepReport(self._key, self.name, attempt, True, now, now, self._digest, error=error))
+            report = self._report(attempt)
+            report.started = report.finished = rt.now()
+            report.error = error
+            self.span = (report.started, report.started)
+            return await rt.record(report)
         attempt, counting = rt.find_attempts(self._key)
         earlier = rt.span(self._key)
         while True:
@@ -139,7 +150,7 @@ class Step(Deferred):
 
     async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
-        report = StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest)
+        report = self._report(attempt)
         scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
         token = enter_scope(scope)
         report.started = rt.now()
@@ -155,6 +166,9 @@ class Step(Deferred):
             scope.closed = True
             leave_scope(token)
         return report
+
+    def _report(self, attempt: int) -> StepReport:
+        return StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest, options=self._options)
 
     async def _work_once(self, scope: Scope) -> Any:
         work, timeout = self._work, self._options.timeout

@@ -27,6 +27,8 @@ class Entry:
     delivery: int | None = None
     opened_at: float | None = None
     finished_at: float | None = None
+    undo: bool = False
+    """For a step: whether it can be undone."""
 
     @property
     def label(self) -> str:
@@ -42,8 +44,8 @@ def put_entries(connection: sqlite3.Connection, run_id: str, entries: Sequence[E
     """Insert entries, each in place of the one that has its place in the journal."""
     connection.executemany(
         """INSERT INTO journal (run_id, seq, key, kind, name, digest, step, attempt, status, args, value, value_blob,
-               error, delivery, opened_at, finished_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+               error, delivery, opened_at, finished_at, undo)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (run_id, seq) DO UPDATE SET status = excluded.status, value = excluded.value,
                value_blob = excluded.value_blob, error = excluded.error, finished_at = excluded.finished_at,
                attempt = excluded.attempt, delivery = coalesce(excluded.delivery, delivery)""",
@@ -51,7 +53,7 @@ def put_entries(connection: sqlite3.Connection, run_id: str, entries: Sequence[E
             (
                 run_id, entry.seq, entry.key, entry.kind, entry.name, entry.digest, entry.step, entry.attempt,
                 entry.status, entry.args, *_store(connection, entry.value), entry.error, entry.delivery,
-                entry.opened_at, entry.finished_at,
+                entry.opened_at, entry.finished_at, entry.undo,
             )
             for entry in entries
         ],
@@ -80,7 +82,7 @@ def list_calls(connection: sqlite3.Connection, run_id: str, after: int, limit: i
 def _list(connection: sqlite3.Connection, which: str, parameters: tuple[str | int, ...]) -> list[Entry]:
     rows = connection.execute(
         """SELECT seq, key, kind, name, digest, status, step, attempt, args, coalesce(value, data) AS value, error,
-               delivery, opened_at, finished_at
+               delivery, opened_at, finished_at, undo
            FROM journal LEFT JOIN blobs ON hash = value_blob WHERE """
         + which,
         parameters,
@@ -92,10 +94,25 @@ def list_results(connection: sqlite3.Connection, run_id: str) -> list[tuple[str,
     """Return (name, value) of the steps that succeeded, in their order."""
     rows = connection.execute(
         """SELECT name, coalesce(value, data) FROM journal LEFT JOIN blobs ON hash = value_blob
-           WHERE run_id = ? AND kind = 'step' AND status = 'ok' ORDER BY seq""",
+           WHERE run_id = ? AND kind = 'step' AND status = 'ok' AND key NOT GLOB '!*' ORDER BY seq""",
         (run_id,),
     )
     return [(name, value) for name, value in rows]
+
+
+def has_undo(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Whether the run has completed steps that can be undone and are not."""
+    sql = """SELECT EXISTS (SELECT 1 FROM journal s WHERE run_id = ?1 AND undo AND status = 'ok' AND key NOT GLOB '!*'
+             AND NOT EXISTS (SELECT 1 FROM journal WHERE run_id = ?1 AND key = s.key || '!undo/undo'))"""
+    return bool(connection.execute(sql, (run_id,)).fetchone()[0])
+
+
+def cut_entries(connection: sqlite3.Connection, run_id: str, cut: int, seqs: list[int]) -> None:
+    """Take entries out of what is replayed; they stay in the journal under `!cutN/` and their key."""
+    connection.executemany(
+        "UPDATE journal SET key = ? || key, delivery = NULL WHERE run_id = ? AND seq = ?",
+        [(f"!cut{cut}/", run_id, seq) for seq in seqs],
+    )
 
 
 def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int]) -> None:

@@ -10,7 +10,7 @@ from stepwell.store import emitted
 
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
-    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures"""
+    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures, unwinding"""
 PARKED_SQL = "'sleeping', 'waiting', 'in_doubt'"
 MAX_COUNTED = 10_000  # of the runs that a list shows a page of: counting a million takes longer than showing it
 LIVE_SQL = ", ".join(f"'{status}'" for status in sorted(LIVE))
@@ -53,6 +53,8 @@ class RunRow:
     started_at: float | None
     finished_at: float | None
     failures: int
+    unwinding: JsonObject | None
+    """How the run ends when its steps have been undone: `{status, error, reason}`; stays when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def read_row(row: sqlite3.Row) -> RunRow:
     values["chain"] = tuple(json.loads(values["chain"]))
     values["restored"] = tuple(json.loads(values["restored"]))
     values["options"] = json.loads(values["options"])
+    values["unwinding"] = json.loads(values["unwinding"]) if values["unwinding"] else None
     return RunRow(**values)
 
 
@@ -233,6 +236,27 @@ def finish_run(
     )
     emitted.give_back(connection, run_id)
     connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
+
+
+def unwind_run(connection: sqlite3.Connection, run_id: str, end: JsonObject) -> None:
+    """Note how the run will end, when what it did has been undone. A cancel from now on is one of the undoing."""
+    connection.execute(
+        "UPDATE runs SET unwinding = ?, cancel_reason = NULL, wake_at = NULL WHERE id = ?", (json.dumps(end), run_id)
+    )
+    connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
+
+
+def set_version(connection: sqlite3.Connection, run_id: str, version: str, options: JsonObject) -> None:
+    """Let a run go on with another version."""
+    connection.execute("UPDATE runs SET version = ?, options = ? WHERE id = ?", (version, json.dumps(options), run_id))
+
+
+def part_children(connection: sqlite3.Connection, run_id: str, keys: list[str]) -> None:
+    """Make the children of some calls nobody's: the run no longer goes the way that invoked them."""
+    connection.executemany(
+        "UPDATE runs SET parent_id = NULL, parent_key = NULL WHERE parent_id = ? AND parent_key = ?",
+        [(run_id, key) for key in keys],
+    )
 
 
 def note_attempt(connection: sqlite3.Connection, run_id: str, level: str, restored: tuple[str, ...]) -> None:

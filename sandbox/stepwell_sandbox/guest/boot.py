@@ -27,11 +27,13 @@ def main(fd: int = GUEST_FD) -> None:
     channel.send({"t": "ready", "protocol": PROTOCOL})
     start, replay = _read_start(channel)
     info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
-    runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"])
+    runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"], start["mode"])
     runtime.careful = start.get("durability") == "step"
     bind(runtime)
     virtual.prepare()
     streams.begin(runtime.readings)
+    if runtime.rehearsing:
+        runtime.rehearse()
     enter_scope(Scope())
     output.capture(channel, runtime.repeats_output)
     waits.install(runtime, runtime.loop.run)
@@ -40,7 +42,7 @@ def main(fd: int = GUEST_FD) -> None:
         runtime.check_complete()
         last: dict[str, Any] = {"t": "done", "value": value}
     except NonDeterminismError as error:
-        last = {"t": "diverged", "key": error.key, "recorded": error.recorded, "found": error.found, "line": error.line}
+        last = error.describe()
     except ApprovalDenied as error:
         last = {"t": "failed", "error": failure.describe(error) | {"code": "rejected", "key": origin_key(error)}}
     except BaseException as error:  # noqa: BLE001  the author's code; whatever it is, it is the run's result

@@ -8,8 +8,8 @@ not run again.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE
@@ -31,7 +31,11 @@ QUICK_S = 0.02  # a call that takes longer than this may be one that waits for a
 class Delivery:
     """Open calls, their outcomes, and the order in which these reach the body."""
 
-    def __init__(self, channel: Channel, replay: Replay, seed: str, clock: float) -> None:
+    def __init__(self, channel: Channel, replay: Replay, seed: str, clock: float, mode: str) -> None:
+        self.mode = mode
+        self.rehearsing = mode != "run"
+        self.unrecorded: tuple[str, str, int] | None = None
+        """While rehearsing: key, label and line of the first call or step that the journal does not hold."""
         self.channel = channel
         self.replay = replay
         self.loop = BodyLoop(self)
@@ -66,11 +70,16 @@ class Delivery:
             NonDeterminismError: the journal holds another call at this key.
         """
         line = caller_line(WORKFLOW_FILE)
+        label = f"{pending.kind}:{name}:{codec.digest(encoded)}"
         with self._lock:
-            record = self.replay.find(pending.key, f"{pending.kind}:{name}:{codec.digest(encoded)}", line)
+            record = self.replay.find(pending.key, label, line)
             if record is not None and record.finished:
                 self._answer(pending, record)
                 return True
+            if self.rehearsing:
+                if record is None:
+                    self.unrecorded = self.unrecorded or (pending.key, label, line)
+                return False
             self.readings.flush(current_scope())
             self._calls += 1
             self._open[self._calls] = pending
@@ -132,7 +141,7 @@ class Delivery:
         if record is not None:
             with self._lock:
                 self._answer(pending, record)
-        return pending, record is not None
+        return pending, record is not None or self.rehearsing
 
     def passed(self, pending: Pending) -> None:
         """A deadline has passed; the body learns of it in its turn."""
@@ -169,13 +178,33 @@ class Delivery:
         self._release(pending)
         return True
 
+    def rest(self) -> Coroutine[Any, Any, None]:
+        """While rehearsing, when all that is recorded has been replayed: return what is left to do."""
+        raise NotImplementedError
+
+    def rest_here(self) -> NoReturn:
+        """Like `rest`, from code of the body that will not go on. It may block an event loop: that one is left."""
+        self.check_stuck()
+        work = self.rest()
+        asyncio._set_running_loop(None)
+        self.loop.run(work)
+        raise AssertionError("the guest's last work ends its process")
+
     def check_stuck(self) -> None:
         """Raise if the body waits, nothing runs, and the next recorded outcome was never asked for."""
         key = self.replay.next_key
         if key is not None and key not in self._awaited_turns:
-            record = self.replay.get(key)
             waiting = ", ".join(sorted(p.key for p in self._open.values())) or "nothing"
-            raise NonDeterminismError(key, record.label if record else key, f"another call; it waits for {waiting}")
+            raise self._elsewhere(key, f"another call; it waits for {waiting}")
+
+    def _elsewhere(self, key: str, otherwise: str) -> NonDeterminismError:
+        """Return the error of a body that did not come to the call whose outcome is the next recorded one."""
+        record = self.replay.get(key)
+        recorded = record.label if record else key
+        if self.unrecorded is None:
+            return NonDeterminismError(key, recorded, otherwise)
+        other, label, line = self.unrecorded
+        return NonDeterminismError(key, recorded, f"{label} at {other!r}", line)
 
     def _mark(self, pending: Pending) -> None:
         self._delivered += 1
@@ -207,6 +236,8 @@ class Delivery:
             self._block_thread(pending)
             return
         while not self._taken(pending):
+            if self.rehearsing:
+                self.rest_here()
             # Most tools answer at once: an idle frame for each would double the traffic.
             frames = self.channel.receive(0 if pending.kind in DURABLE_WAITS else QUICK_S)
             if not frames:
@@ -229,8 +260,7 @@ class Delivery:
         key = self.replay.next_key
         if key is not None:
             if key != pending.key:
-                record = self.replay.get(key)
-                raise NonDeterminismError(key, record.label if record else key, f"a call that waits for {pending.key}")
+                raise self._elsewhere(key, f"a call that waits for {pending.key}")
             self._awaited_turns.pop(key, None)
             self.replay.advance()
         elif pending in self.arrivals:

@@ -40,6 +40,15 @@ class Deliveries(Deadlines, Protocol):
         """Tell the host that only it can make the run go on."""
         ...
 
+    @property
+    def rehearsing(self) -> bool:
+        """Whether only what is recorded is replayed."""
+        ...
+
+    def rest(self) -> Coroutine[Any, Any, None]:
+        """While rehearsing, when all that is recorded has been replayed: return what is left to do."""
+        ...
+
     def dispatch(self, frames: list[dict[str, Any]]) -> None:
         """Take outcomes that have arrived."""
         ...
@@ -240,6 +249,10 @@ class BodyLoop:
             if not self._runtime.busy and not _has_timers(loop):
                 self._runtime.check_stuck()
                 self._runtime.say_idle()
+                if self._runtime.rehearsing:
+                    # The body will not go on; what is left to do runs beside it.
+                    self._body = asyncio.Task(self._runtime.rest(), loop=loop)
+                    continue
             # Not a numbered one: how often the pump waits is no property of the program.
             waiting: asyncio.Future[None] = asyncio.Future(loop=loop)
             self._waiting = waiting

@@ -36,6 +36,7 @@ class Replay:
         self._order: list[str] = []
         self._position = 0
         self._unasked: set[str] = set()
+        self._asked: list[str] = []
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
         """Take a chunk of the journal."""
@@ -64,6 +65,7 @@ class Replay:
         if record is not None and record.label != label:
             raise NonDeterminismError(key, record.label, label, line)
         self._unasked.discard(key)
+        self._asked.append(key)
         return record
 
     def get(self, key: str) -> Record | None:
@@ -79,6 +81,15 @@ class Replay:
     def next_key(self) -> str | None:
         """The key whose outcome the body must get next; None when all are delivered."""
         return self._order[self._position] if self._position < len(self._order) else None
+
+    @property
+    def delivered(self) -> int:
+        """How many of the recorded deliveries were made."""
+        return self._position
+
+    def undelivered(self) -> list[str]:
+        """Return the keys that were asked for and whose outcome was not delivered in its recorded place."""
+        return sorted(set(self._asked).difference(self._order[: self._position]))
 
     def advance(self) -> None:
         """The outcome of `next_key` was delivered."""

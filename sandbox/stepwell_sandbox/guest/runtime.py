@@ -5,19 +5,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE
 from stepwell.sdk.exceptions import Ended, NonDeterminismError
 from stepwell.sdk.handles import caller_line
+from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, RunInfo, StepReport
 from stepwell.sdk.scope import Scope, current_scope
 from stepwell_sandbox.guest import failure, real
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.delivery import Delivery
 from stepwell_sandbox.guest.pending import Pending
+from stepwell_sandbox.guest.rehearsal import Undo, interrupt_computing, undo_all
 from stepwell_sandbox.guest.replay import Replay
 
 T = TypeVar("T")
@@ -26,12 +28,15 @@ T = TypeVar("T")
 class GuestRuntime(Delivery):
     """Implements `stepwell.sdk.runtime.Runtime` over a channel."""
 
-    def __init__(self, channel: Channel, info: RunInfo, replay: Replay, seed: str, clock: float) -> None:
-        super().__init__(channel, replay, seed, clock)
+    def __init__(
+        self, channel: Channel, info: RunInfo, replay: Replay, seed: str, clock: float, mode: str = "run"
+    ) -> None:
+        super().__init__(channel, replay, seed, clock, mode)
         self._info = info
         self._made: list[Deferred] = []
         self.careful = False
         """Whether the body goes on after a step only when its result is on disk."""
+        self._undos: list[Undo] = []
 
     # -- what the authoring API asks -----------------------------------------------------------------------------
 
@@ -91,10 +96,17 @@ class GuestRuntime(Delivery):
         record = self.replay.find(key, f"step:{name}:{digest}", caller_line(WORKFLOW_FILE))
         return record is not None and record.finished
 
-    async def restore(self, key: str) -> Any:
+    async def hold(self, key: str, name: str) -> None:
+        """While rehearsing: note a step that is asked for and has no result. Does not return."""
+        self.unrecorded = self.unrecorded or (key, f"step:{name}", caller_line(WORKFLOW_FILE))
+        await self._outcome(Pending(key, "step", ordered=self.scope().ordered))
+
+    async def restore(self, key: str, options: StepOptions) -> Any:
         """Return or raise the recorded result of a step, in its turn."""
         record = self.replay.get(key)
         assert record is not None
+        if options.undo is not None and record.error is None:
+            self._undos.append(Undo(key, record.label.split(":")[1], record.at, record.value, options))
         pending = Pending(key, "step", ordered=self.scope().ordered)
         if pending.ordered and key == self.replay.next_key and (self.blocking() or self.loop.quiet()):
             self.replay.advance()
@@ -129,6 +141,8 @@ class GuestRuntime(Delivery):
         if not report.final:
             self.channel.send(frame)
             return None
+        if report.options.undo is not None and frame["status"] == "ok":
+            frame["undo"] = True
         pending = Pending(report.key, "step", ordered=self.scope().ordered)
         pending.settle(report.finished, frame.get("value"), frame.get("error"))
         if self.careful:
@@ -176,11 +190,11 @@ class GuestRuntime(Delivery):
     def repeats_output(self) -> bool:
         """Whether what the running code prints was printed by an earlier attempt already."""
         scope = current_scope()
-        return self.replay.repeating and (scope is None or scope.ordered)
+        return (self.rehearsing or self.replay.repeating) and (scope is None or scope.ordered)
 
     def note(self, kind: str, **fields: Any) -> None:
         """Add to the timeline; nothing while replaying what is there already."""
-        if not self.replaying:
+        if not self.replaying and not self.rehearsing:
             self.channel.send({"t": "note", "type": kind} | {k: v for k, v in fields.items() if v is not None})
 
     def terminate(self, reason: str) -> NoReturn:
@@ -215,10 +229,42 @@ class GuestRuntime(Delivery):
 
     def finish(self, frame: dict[str, Any]) -> NoReturn:
         """Send the last frame and end the process."""
+        if self.mode == "undo" and self.rehearsing and frame["t"] != "diverged":
+            self.rest_here()
+        if self.mode == "check":
+            asked = self.replay.undelivered()
+            self.channel.send({"t": "reached", "delivered": self.replay.delivered, "asked": asked})
         self.channel.send(frame)
         with contextlib.suppress(OSError):
             os.read(self.channel.fd, 1)  # the host closes; leaving first would look like a crash
         os._exit(0)
+
+    def rest(self) -> Coroutine[Any, Any, None]:
+        """While rehearsing: say how far it came, or undo what was done."""
+        if self.mode == "check":
+            key, found, line = self.unrecorded or ("", "", 0)
+            self.finish({"t": "rested", "key": key, "found": found, "line": line})
+        self.rehearsing = False
+        return self._undo()
+
+    def rehearse(self) -> None:
+        """Come to an end also with a body that would compute for ever."""
+        interrupt_computing(
+            lambda: self.rehearsing and not self.replaying, lambda: not self.rehearsing, self._stop_computing
+        )
+
+    def _stop_computing(self) -> NoReturn:
+        try:
+            self.rest_here()
+        except NonDeterminismError as error:
+            self.finish(error.describe())
+
+    async def _undo(self) -> None:
+        try:
+            failed = await undo_all(self._undos)
+        except NonDeterminismError as error:
+            self.finish(error.describe())
+        self.finish({"t": "undone", "failed": failed})
 
     def check_complete(self) -> None:
         """Raise what is wrong with a body that has returned."""

@@ -91,10 +91,11 @@ def answer(invocation: Invocation, run_id: str, value: str, as_json: bool, key: 
 @click.option(
     "--decision",
     type=click.Choice(["retry", "value", "fail", "discard"]),
-    help="For a run in doubt: make the call again, take --value as its outcome, let it fail; or give the run up.",
+    help="For a run in doubt: make the call again, take --value as its outcome, let it fail; or give the run up. "
+    "With --version: make effects beyond the point of agreement again, or use their results.",
 )
 @click.option("--value", "value_text", metavar="JSON", help="The outcome, with --decision value.")
-@click.option("--version", help="Go on with this version of the workflow.")
+@click.option("--version", help="Go on with this version of the workflow: the beginning of its hash, or current.")
 @_no_wait
 @click.pass_obj
 def resume(
@@ -109,7 +110,7 @@ def resume(
 
     Steps that were completed are not run again.
     """
-    if (decision == "value") != (value_text is not None):
+    if version is None and (decision == "value") != (value_text is not None):
         raise click.UsageError("--value goes with --decision value, and that with --value.")
     value: Json = read_json(value_text, "--value") if value_text is not None else None
 

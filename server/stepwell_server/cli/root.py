@@ -40,6 +40,7 @@ _ENTRIES = {
     "reject": _entry("people", "reject", "Reject what a run waits for."),
     "answer": _entry("people", "answer", "Answer a run's question."),
     "resume": _entry("people", "resume", "Go on with a failed, interrupted or doubtful run."),
+    "replay": _entry("replay", "replay", "Test a version of a workflow against a recorded run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),
     "discard": _entry("runs", "discard", "Put a dead or failed run away."),
     "emit": _entry("runs", "emit", "Send an event to all runs, or to one."),

@@ -165,9 +165,9 @@ class ResumeRun(Arguments):
         Field(description="In doubt: made (value), not made (retry), or give up (fail). Dead: discard puts it away"),
     ] = None
     value: Annotated[Any, Field(description="With decision=value: the call's result")] = None
-    version: Annotated[Text | None, Field(max_length=64, description="Version to go on with; a run keeps its own")] = (
-        None
-    )
+    version: Annotated[
+        Text | None, Field(max_length=64, description="Go on with this mended version, or 'current', where it agrees")
+    ] = None
 
 
 class ApproveRun(Arguments):
