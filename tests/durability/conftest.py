@@ -5,6 +5,7 @@ import pytest
 
 from support.outside import Outside
 from support.server import Server, make_home
+from support.workers import Workers
 
 
 @pytest.fixture
@@ -24,3 +25,9 @@ def server(tmp_path: Path) -> Generator[Server, None, None]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def workers() -> Generator[Workers, None, None]:
+    with Workers() as started:
+        yield started

@@ -88,15 +88,17 @@ class Step(Deferred):
         if error is not None:
             mark_step(error, self.name, 1)
             return
+        self.value = await _without_frames(self._keep_value())
+
+    async def _keep_value(self) -> Any:
         rt = runtime()
         if rt.has_result(self._key, self.name, ""):
-            self.value = await rt.restore(self._key, self._options)
-            return
+            return await rt.restore(self._key, self._options)
         if rt.rehearsing:
             await rt.hold(self._key, self.name)
         report = self._report(1)
         report.started, report.finished, report.value, report.digest = self._began, rt.now(), self.value, ""
-        self.value = await rt.record(report)
+        return await rt.record(report)
 
     def __enter__(self) -> "Step":
         return drive(self.__aenter__())
@@ -107,6 +109,9 @@ class Step(Deferred):
     # -- as work -------------------------------------------------------------------------------------------------
 
     async def _run(self) -> Any:
+        return await _without_frames(self._result())
+
+    async def _result(self) -> Any:
         rt = runtime()
         if self._work is NO_WORK:
             raise TypeError(f"step {self.name!r} has no work: write ctx.step({self.name!r}, function, ...)")
@@ -232,6 +237,17 @@ def step_name(work: Any) -> str:
     if isinstance(work, HostFunction):
         return work.name
     return "lambda" if name == "<lambda>" else name
+
+
+async def _without_frames(work: Coroutine[Any, Any, Any]) -> Any:
+    """Await the result of a step; an error keeps no frames of how it was come by.
+
+    They are others when the result is restored, and a workflow that keeps a traceback would leave its journal.
+    """
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001  the author's, and it goes on
+        raise error.with_traceback(None)  # noqa: B904  the same one
 
 
 async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any:

@@ -1,0 +1,101 @@
+"""Processes that work on a home, without a client: started in a moment, to be killed as often as a test likes.
+
+One process loads everything once and forks; each fork opens the home by itself, with its own lease, its own store
+and its own sandbox, as a server does.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+FORKS = """
+import asyncio, json, os, signal, sys
+from stepwell_server import Session
+from stepwell_server.app import open_app
+import stepwell.tools.web
+
+async def hold(home):
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with Session(home):
+        await stop.wait()
+
+for line in sys.stdin:
+    what, value = json.loads(line)
+    if what == "open":
+        pid = os.fork()
+        if pid == 0:
+            os.close(0)
+            os.setpgid(0, 0)
+            try:
+                asyncio.run(hold(value))
+            except BaseException as error:
+                print(repr(error), file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        answer = pid
+    else:
+        answer = os.waitstatus_to_exitcode(os.waitpid(value, 0)[1])
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class Worker:
+    """A process that works on the runs of a home, as long as nobody ends it."""
+
+    def __init__(self, workers: "Workers", pid: int) -> None:
+        self.pid = pid
+        self._workers = workers
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Send the signal, wait for its end, and return its exit code, or the negative signal."""
+        os.kill(self.pid, number)
+        return self._workers.wait(self)
+
+
+class Workers:
+    """Starts workers; those that are left are killed at the end."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, Worker] = {}
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in list(self._left.values()):
+            worker.end()
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def open(self, home: Path) -> Worker:
+        """Return a worker that opens the home; it may not be open yet."""
+        pid = self._ask("open", str(home))
+        self._left[pid] = Worker(self, pid)
+        return self._left[pid]
+
+    def wait(self, worker: Worker) -> int:
+        code = self._ask("wait", worker.pid)
+        del self._left[worker.pid]
+        return code
+
+    def _ask(self, what: str, value: str | int) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([what, value]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
