@@ -2,8 +2,8 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 LOOK_S = 0.0003
 WAIT_S = 30.0
 BUSY_MS = 30_000
-STUCK_MS = 300  # no transaction of a worker takes so long
+STUCK_TICKS = 8  # of 10 ms: no transaction of a worker takes so much work
 
 
 class Commits:
@@ -29,6 +29,10 @@ class Commits:
     def apply(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Return what a function of the store finds."""
         return fn(self._connection)
+
+    def change(self, sql: str, *values: Any) -> None:
+        """Change rows, as time or another process would."""
+        self._connection.execute(sql, values)
 
     def wait_next(self, unless: Callable[[], bool] = lambda: False) -> bool:
         """Wait for the next commit; False if `unless` came to hold without one."""
@@ -73,18 +77,23 @@ class Commits:
         finally:
             self._connection.execute("DROP TRIGGER stuck")
 
-    def wait_stuck(self) -> None:
-        """Wait until somebody is in a transaction that does not end."""
-        self._connection.execute(f"PRAGMA busy_timeout = {STUCK_MS}")
+    def wait_stuck(self, *pids: int) -> None:
+        """Wait until one of these processes is in such a transaction: it holds the lock, and works in it for long."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
         try:
+            began: dict[int, int] = {}
             until = time.monotonic() + WAIT_S
             while time.monotonic() < until:
+                now = {thread: ticks for pid in pids for thread, ticks in _work(pid)}
                 try:
                     self._connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError:
-                    return
-                self._connection.execute("ROLLBACK")
-                time.sleep(0.02)
+                    if any(ticks - began.setdefault(thread, ticks) >= STUCK_TICKS for thread, ticks in now.items()):
+                        return
+                else:
+                    self._connection.execute("ROLLBACK")
+                    began = {}
+                time.sleep(0.01)
             raise AssertionError("nobody came to that write")
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
@@ -99,3 +108,12 @@ def watching(home: Path) -> Generator[Commits, None, None]:
     with closing(sqlite3.connect(home / "stepwell.db", isolation_level=None, timeout=BUSY_MS / 1000)) as connection:
         connection.row_factory = sqlite3.Row
         yield Commits(connection)
+
+
+def _work(pid: int) -> Iterator[tuple[int, int]]:
+    """The threads of a process beside its main one, with the ticks that they have worked."""
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if task.name != str(pid):
+                fields = (task / "stat").read_text().rpartition(")")[2].split()
+                yield int(task.name), int(fields[11])

@@ -227,12 +227,14 @@ class Calls:
         if entry is None and (cut := self._book.take_cut(label, self._adopted, "ok")) is not None:
             self._book.event("call.reused", {"call": call.name, "key": call.key, "from": cut.key})
             return self._settle(call, self._book.draft(call, digest), Answer(cut.value))
+        # Known and without an outcome: its holder died meanwhile, and a child that has failed since keeps its failure.
+        again = entry is None and call.key not in self._waits.rows
         entry = entry or self._book.open(call, digest)
         await self._book.durable()
         try:
             child_id = await self._services.runs.start_child(
                 self._run, call.key, call.name, args, kwargs,
-                detached=detached, again=call.key not in self._waits.rows, cuts=self._book.cuts(call.key),
+                detached=detached, again=again, cuts=self._book.cuts(call.key),
             )  # fmt: skip
         except RequestError as error:
             answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")

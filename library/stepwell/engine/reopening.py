@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 
-from stepwell.engine.book import was_in_doubt
+from stepwell.engine.book import CUT, was_in_doubt
 from stepwell.errors import Conflict, NotFound
 from stepwell.model import LIVE
 from stepwell.store import journal, runs, timeline
@@ -40,6 +40,8 @@ def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | 
     # A gate is used once: what is tried anew asks anew.
     gates = {f"{entry.key}!{gate}" for entry in failed for gate in ("policy", "approval", "doubt")}
     again = [e for e in failed if e.kind != "step" and not was_in_doubt(e)]
+    # Children that were under way ended with the run: they are asked for anew, and taken up again.
+    again += [e for e in entries if e.kind == "child" and e.status == "open" and not e.key.startswith(CUT)]
     journal.drop_entries(connection, run_id, [e.seq for e in (*again, *(e for e in entries if e.key in gates))])
     for entry in failed:
         if entry.kind == "step":

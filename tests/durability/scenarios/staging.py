@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,12 +47,27 @@ class Stage:
         while self.cast:
             self.cast.pop().end()
 
+    def kill_stuck(self) -> None:
+        """Kill all workers when one of them is in a transaction that does not end."""
+        self.commits.wait_stuck(*(worker.pid for worker in self.cast))
+        self.kill()
+
     def stop_guests(self) -> None:
         """Stop the processes in which workflows run: nothing is delivered to them any more."""
         for worker in self.cast:
-            for pid in leaves(worker.pid):
-                if (Path(f"/proc/{pid}/comm").read_text()) != "curl\n":  # a tool's own process
-                    os.kill(pid, signal.SIGSTOP)
+            for pid in self.guests(worker):
+                os.kill(pid, signal.SIGSTOP)
+
+    def guests(self, worker: Worker) -> list[int]:
+        """Return the processes in which a worker runs workflows, or keeps ready for one."""
+        return [pid for pid in leaves(worker.pid) if _name(pid) not in ("curl", "")]
+
+    def wait_given_up(self, worker: Worker, guests: list[int]) -> None:
+        """Wait until one of these processes has ended: the worker does not go on with its run."""
+        until = time.monotonic() + WAIT_S
+        while set(guests) <= set(self.guests(worker)):
+            assert time.monotonic() < until, "the worker goes on with its run"
+            time.sleep(0.02)
 
     async def store(self, name: str, source: str, *, replace: bool = False) -> None:
         await self.app.catalog.create(name, source, replace=replace)
@@ -116,3 +132,10 @@ def leaves(pid: int) -> Iterator[int]:
     for child in children:
         found = list(leaves(child))
         yield from found or [child]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

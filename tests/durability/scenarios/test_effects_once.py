@@ -34,8 +34,7 @@ async def lose_charge(stage: Stage, *, answered: bool) -> str:
     if answered:
         with stage.commits.stuck("INSERT ON journal", "NEW.key LIKE '%curl.post' AND NEW.status = 'ok'"):
             stage.outside.release()
-            stage.commits.wait_stuck()
-            stage.kill()
+            stage.kill_stuck()
     else:
         stage.kill()
         stage.outside.release()
@@ -90,8 +89,7 @@ async def test_scenario_10_a_crash_before_the_intent_is_on_disk_makes_no_effect(
         stage.open()
         with stage.commits.stuck("INSERT ON journal", "NEW.key LIKE '%curl.post'"):
             run_id = await stage.start(CHARGE)
-            stage.commits.wait_stuck()
-            stage.kill()
+            stage.kill_stuck()
         assert stage.outside.effects == {}
         stage.outside.release()
         run = await stage.go_on(run_id)
