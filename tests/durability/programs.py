@@ -131,13 +131,15 @@ class Program:
     children: dict[str, str]
     racy: bool
     """Whether the keys of its calls depend on what happens to end first, or fails."""
+    concurrent: bool
+    """Whether things happen beside each other in its body, so that their order may be another one each time."""
 
 
 def generate(seed: str, groups: frozenset[str] = ALL, skip: frozenset[str] = frozenset()) -> Program:
     """Return the program of a seed; `skip` are paths of statements to leave out."""
     rng = random.Random(seed)
     children: dict[str, str] = {}
-    racy = False
+    racy = concurrent = False
     if "children" in groups:
         for n in range(rng.choice((0, 0, 1, 2))):
             name = f"child_{seed.replace('-', '_')}_{n}"
@@ -145,9 +147,10 @@ def generate(seed: str, groups: frozenset[str] = ALL, skip: frozenset[str] = fro
             writer = Writer(f"{seed}/{n}", groups, tuple(children), skip, small=True)
             children[name] = writer.module(rng.random() < 0.3)
             racy = racy or writer.racy
+            concurrent = concurrent or writer.concurrent
     writer = Writer(seed, groups, tuple(children), skip, small=False)
     source = writer.module(rng.random() < 0.2)
-    return Program(seed, source, children, racy or writer.racy)
+    return Program(seed, source, children, racy or writer.racy, concurrent or writer.concurrent)
 
 
 @dataclass
@@ -162,6 +165,7 @@ class Writer:
     functions: list[str] = field(default_factory=list[str])
     paths: list[str] = field(default_factory=list[str])
     racy: bool = False
+    concurrent: bool = False
 
     def module(self, blocking: bool) -> str:
         """Return the source; `blocking` is a program without async."""
@@ -193,6 +197,7 @@ class Writer:
         kind = rng.choices(allowed, [k.weight for k in allowed])[0]
         if path in self.skip:
             return ["pass"]
+        self.concurrent = self.concurrent or kind.beside
         return kind.write(self, rng, path, f'f"{{p}}.{path}"', depth)
 
     def branch(self, path: str, depth: int, count: int = 0) -> str:
@@ -215,6 +220,8 @@ class Kind:
     write: Write
     nests: bool = False
     group: str | None = None
+    beside: bool = False
+    """Whether it does several things beside each other in the body."""
 
 
 def plain(*forms: str) -> Write:
@@ -515,7 +522,7 @@ SYNC = (
     Kind(0.7, plain(*_blocking(ASK)), group="waits"),
     Kind(1.5, plain(*_blocking(CLOCK)), group="clock"),
     Kind(1, child(True), group="children"),
-    Kind(1, batched(""), group="batches"),
+    Kind(1, batched(""), group="batches", beside=True),
     Kind(2, loop(True), nests=True),
     Kind(1, caught(True), nests=True, group="errors"),
 )
@@ -530,12 +537,12 @@ ASYNC = (
     Kind(0.5, plain(*_awaited(ASK)), group="waits"),
     Kind(1.5, plain(*_awaited(CLOCK)), group="clock"),
     Kind(0.5, late, group="deadlines"),
-    Kind(0.5, plain(*CALLABLES), group="callables"),
+    Kind(0.5, plain(*CALLABLES), group="callables", beside=True),
     Kind(1, child(False), group="children"),
-    Kind(2, batched("await "), group="batches"),
+    Kind(2, batched("await "), group="batches", beside=True),
     Kind(1.5, loop(False), nests=True),
     Kind(1, caught(False), nests=True, group="errors"),
-    Kind(4, beside, nests=True),
-    Kind(4, race, nests=True, group="races"),
-    Kind(1, failing, nests=True, group="errors"),
+    Kind(4, beside, nests=True, beside=True),
+    Kind(4, race, nests=True, group="races", beside=True),
+    Kind(1, failing, nests=True, group="errors", beside=True),
 )

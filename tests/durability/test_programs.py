@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterable
@@ -26,8 +27,14 @@ from support.workers import Worker, Workers
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
 SEED = os.environ.get("STEPWELL_PROGRAMS_SEED", "1")
-BATCH = 30
+FIRST = 30  # programs in every run of the tests; the others are exhaustive
+BATCH = 57
 INTERRUPTIONS = 6  # of each batch
+SERIAL = ("size", "artifacts.save", "curl.post")  # steps and calls that are given serial numbers, or times
+EACH_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ][\d:.+]+|\d\d:\d\d:\d\d|[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f-]{22})?"
+    r"|end \d+|\"(n|count)\\*\": \d+"
+)
 KINDS = ("kill", "kill", "kill", "overlap", "close", "guest")
 
 
@@ -111,18 +118,15 @@ async def execute(home: Path, workers: Workers, programs: list[Program], rng: ra
                 wrong += await replay(driver, first)
             except Stuck as stuck:
                 return [*wrong, *(f"{run}: hangs" for run in stuck.args[0])]
-        racy = {program.seed for program in programs if program.racy}
+        alike = {program.seed: program for program in programs if not program.racy}
         async with driving(make_home(undisturbed, CONFIG), outside, workers) as driver:
             await start(driver, programs)
             await driver.until_ended()
             for run in (await driver.ended()).values():
-                if run.id.partition(".")[0] not in racy and run.keys != (found := _keys(first.get(run.id))):
-                    wrong.append(f"{run.id}: undisturbed it has other keys: {sorted(run.keys ^ found)}")
+                program = alike.get(run.id.partition(".")[0])
+                if program is not None:
+                    wrong += [f"{run.id}: {what}" for what in check_undisturbed(run, first.get(run.id), program)]
     return wrong
-
-
-def _keys(run: Ended | None) -> set[str]:
-    return set() if run is None else run.keys
 
 
 async def replay(driver: Driver, first: dict[str, Ended]) -> list[str]:
@@ -191,6 +195,54 @@ def check_again(run: Ended, again: Ended, requests: set[str]) -> list[str]:
     return wrong
 
 
+def check_undisturbed(run: Ended, interrupted: Ended | None, program: Program) -> list[str]:
+    """Return how an interrupted run differs from one of the same program that nothing has happened to.
+
+    Serial numbers, times and ids are others each time. The order in which things happened is compared where the
+    program does one after the other.
+    """
+    if interrupted is None or run.keys != interrupted.keys:
+        found = set[str]() if interrupted is None else interrupted.keys
+        return [f"undisturbed it has other keys: {sorted(run.keys ^ found)}"]
+    wrong: list[str] = []
+    if (run.status, (run.error or {}).get("type")) != (interrupted.status, (interrupted.error or {}).get("type")):
+        wrong.append(f"undisturbed it ends as {run.status}, not as {interrupted.status}")
+    for key in run.keys:
+        was, now = run.entries[key], interrupted.entries[key]
+        if (was.kind, was.name, was.status) != (now.kind, now.name, now.status):
+            wrong.append(f"undisturbed {key} is {was.label} {was.status}, not {now.label} {now.status}")
+        elif (was.kind != "child" or not program.concurrent) and _bare(was.value) != _bare(now.value):
+            wrong.append(f"undisturbed the value of {key} is {was.value!r}, not {now.value!r}")
+        elif was.digest != now.digest and not program.concurrent and was.name not in SERIAL and not _is_text(was.value):
+            wrong.append(f"undisturbed {key} is {was.label}, not {now.label}")
+    if not program.concurrent and [k for k in run.delivered if k in run.keys] != [
+        k for k in interrupted.delivered if k in run.keys
+    ]:
+        wrong.append(f"undisturbed the order is {run.delivered}, not {interrupted.delivered}")
+    if not program.concurrent and _bare(run.output) != _bare(interrupted.output):
+        wrong.append(f"undisturbed it gives {run.output!r}, not {interrupted.output!r}")
+    return wrong
+
+
+def _bare(value: bytes | None) -> Any:
+    """Return a value without what is another one each time."""
+    return None if value is None else _blank(json.loads(value))
+
+
+def _blank(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _blank(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_blank(item) for item in value]
+    if isinstance(value, str):
+        return EACH_TIME.sub("?", value)
+    return 0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _is_text(value: bytes | None) -> bool:
+    return value is not None and value.startswith(b'"')
+
+
 def _difference(run: Ended, again: Ended) -> str:
     if run.output is None or again.output is None:
         return str((again.error or {}).get("message"))
@@ -202,9 +254,10 @@ def _difference(run: Ended, again: Ended) -> str:
 def batches(count: int) -> list[Any]:
     """Seeds in batches, the first for every run of the tests and the others for the exhaustive one."""
     seeds = [f"{SEED}-{n}" for n in range(count)]
+    starts = [0, *range(FIRST, count, BATCH)]
     return [
-        pytest.param(seeds[n : n + BATCH], id=seeds[n], marks=[pytest.mark.exhaustive] if n else [])
-        for n in range(0, count, BATCH)
+        pytest.param(seeds[n:end], id=seeds[n], marks=[pytest.mark.exhaustive] if n else [])
+        for n, end in zip(starts, (*starts[1:], count), strict=True)
     ]
 
 
