@@ -157,6 +157,12 @@ class Delivery:
         if pending.future is not None and not pending.future.done():
             self.loop.resolve(pending.future)
 
+    @property
+    def deliverable(self) -> bool:
+        """Whether `deliver_next` has something to give."""
+        key = self.replay.next_key
+        return bool(self.arrivals) if key is None else key in self._awaited_turns
+
     def deliver_next(self) -> bool:
         """Give the body its next outcome; False if there is none to give yet.
 

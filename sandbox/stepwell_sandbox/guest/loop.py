@@ -32,6 +32,11 @@ class Deliveries(Deadlines, Protocol):
         """Give the body its next outcome."""
         ...
 
+    @property
+    def deliverable(self) -> bool:
+        """Whether `deliver_next` has something to give."""
+        ...
+
     def check_stuck(self) -> None:
         """Raise if the next recorded outcome was never asked for."""
         ...
@@ -270,7 +275,9 @@ class BodyLoop:
     def _alone(self, job: _Job) -> bool:
         """Whether nothing can happen while the function runs."""
         runtime = self._runtime
-        return job.timeout is None and not runtime.busy and not runtime.outstanding and not _has_timers(self._loop)
+        if job.timeout is not None or runtime.deliverable:  # what is delivered first may let other branches go on
+            return False
+        return not runtime.busy and not runtime.outstanding and not _has_timers(self._loop)
 
     def _run_here(self, job: _Job) -> None:
         # The function must see no running loop, or its tool calls would not block.

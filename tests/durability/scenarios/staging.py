@@ -52,6 +52,13 @@ class Stage:
         self.commits.wait_stuck(*(worker.pid for worker in self.cast))
         self.kill()
 
+    def stop(self, worker: Worker) -> None:
+        """Stop a worker, outside of its transactions: a stopped writer would keep everybody waiting."""
+        with self.commits.held():
+            worker.send(signal.SIGSTOP)
+            while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
+
     def stop_guests(self) -> None:
         """Stop the processes in which workflows run: nothing is delivered to them any more."""
         for worker in self.cast:

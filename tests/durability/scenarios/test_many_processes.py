@@ -43,7 +43,7 @@ async def test_scenario_12_a_process_that_comes_back_after_its_lease_writes_noth
         else:
             stage.outside.open_gate("first")
             stage.outside.wait_for_effect("pay")
-        zombie.send(signal.SIGSTOP)
+        stage.stop(zombie)
         guests = stage.guests(zombie)
         if point == "answer":
             stage.outside.release()  # it is there when the process wakes up
@@ -189,7 +189,7 @@ async def test_scenario_15_no_run_is_parked_in_a_process_alone(tmp_path: Path, w
         else:
             run_id = await stage.start(source)
             stage.commits.wait_for("SELECT 1 FROM waits WHERE run_id = ?", run_id)
-            first.send(signal.SIGSTOP)
+            stage.stop(first)
             end_lease(stage, first)
         stage.open()
         if how == "evicted":
