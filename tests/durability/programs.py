@@ -109,6 +109,9 @@ def odd(base, tag):
         raise ValueError(f"{tag} failed")
     return got
 
+def count(tag):
+    return ctx.state.update("steps", lambda n: n + 1, 0) > 0
+
 def size(items):
     return {"tag": "size", "n": len(items)}
 """.replace("FAILS", str(FAILS))
@@ -117,7 +120,7 @@ RETURN = "return {'seen': seen, 'last': box}"
 
 ALL = frozenset(
     {"races", "cancel", "waits", "children", "errors", "clock", "objects", "deadlines", "callables", "described",
-     "batches"}
+     "batches", "state"}
 )  # fmt: skip
 """Groups of constructs, to leave some out."""
 
@@ -468,6 +471,13 @@ CALLABLES = (
 )
 
 
+STATE = (
+    "box['last'] = WAIT ctx.state.update('n', lambda n: n + 1, 0)\nsaw(mine, 'n', TAG, box['last'])",
+    "ctx.state.set(NAME, TAG)\nsaw(mine, 'state', WAIT ctx.state.get(NAME), WAIT ctx.state.keys())",
+    "AWAIT ctx.session.state.set(TAG, {'tag': TAG, 'n': len(seen)})\n"
+    "note(mine, TAG, WAIT ctx.session.state.get(TAG))\nctx.session.state.delete(TAG)",
+    "saw(mine, 'counted', TAG, WAIT ctx.step(NAME, count, TAG))",
+)
 BATCHES = (
     "for got in WAIT ctx.map(FN, ITEMS, max_concurrency=WIDTH): note(mine, got['tag'], got)",
     "r = WAIT ctx.batch(odd, ITEMS, max_concurrency=WIDTH)\n"
@@ -500,11 +510,13 @@ def batched(wait: str) -> Write:
 
 
 def _blocking(forms: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(form.replace("WAIT ", "").replace("WITH", "with") for form in forms)
+    return tuple(form.replace("AWAIT ", "").replace("WAIT ", "").replace("WITH", "with") for form in forms)
 
 
 def _awaited(forms: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(form.replace("WAIT ", "await ").replace("WITH", "async with") for form in forms)
+    return tuple(
+        form.replace("AWAIT ", "await ").replace("WAIT ", "await ").replace("WITH", "async with") for form in forms
+    )
 
 
 def _noted(forms: tuple[str, ...], wait: str) -> tuple[str, ...]:
@@ -523,6 +535,7 @@ SYNC = (
     Kind(1.5, plain(*_blocking(CLOCK)), group="clock"),
     Kind(1, child(True), group="children"),
     Kind(1, batched(""), group="batches", beside=True),
+    Kind(1, plain(*_blocking(STATE)), group="state"),
     Kind(2, loop(True), nests=True),
     Kind(1, caught(True), nests=True, group="errors"),
 )
@@ -540,6 +553,7 @@ ASYNC = (
     Kind(0.5, plain(*CALLABLES), group="callables", beside=True),
     Kind(1, child(False), group="children"),
     Kind(2, batched("await "), group="batches", beside=True),
+    Kind(1.5, plain(*_awaited(STATE)), group="state"),
     Kind(1.5, loop(False), nests=True),
     Kind(1, caught(False), nests=True, group="errors"),
     Kind(4, beside, nests=True, beside=True),

@@ -1,8 +1,9 @@
 """The journal of one live run, as its holder writes it."""
 
 import re
+import sqlite3
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -89,6 +90,25 @@ class Book:
         """Note the outcome of a call."""
         status = "ok" if answer.failure is None else "error"
         self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
+
+    async def transact(self, call: Call, digest: str, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Do something to the store and note its outcome, both in one transaction; return when it is on disk."""
+        draft, run_id = self.draft(call, digest), self._lease.run_id
+        done: list[tuple[Entry, Answer]] = []
+
+        def write(connection: sqlite3.Connection) -> None:
+            answer = act(connection)
+            status = "ok" if answer.failure is None else "error"
+            entry = draft.settled(status, value=answer.value, error=answer.error, at=time.time())
+            journal.put_entries(connection, run_id, [entry])
+            done.append((entry, answer))
+
+        self._progress()
+        self.write(write)
+        await self.durable()
+        entry, answer = done[0]
+        self.entries[entry.key] = entry
+        return answer
 
     def earlier_effect(self, key: str, label: str) -> Entry | None:
         """Return the same call of an earlier attempt of its step, if it had its effect or nobody knows."""
@@ -224,10 +244,13 @@ class Book:
         self._seq += 1
         return Entry(self._seq, key, kind, name, digest, status, step, args=args, opened_at=time.time())
 
-    def _put(self, entry: Entry) -> None:
+    def _progress(self) -> None:
         if not self._progressed:
             self._progressed = True
             self.write(lambda c: runs.clear_crashes(c, self._lease.run_id))
+
+    def _put(self, entry: Entry) -> None:
+        self._progress()
         self.entries[entry.key] = entry
         name = _effect_name(entry.key, entry.label)
         if name is not None:

@@ -11,6 +11,7 @@ from stepwell.engine.book import without_attempts
 from stepwell.engine.border import plain
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
+from stepwell.engine.state import answer_state
 from stepwell.engine.stored import act_on_artifact, query_artifact
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
@@ -61,6 +62,8 @@ class Calls:
                 return await self._recorded(call, digest, self._query(call.name, plain(kwargs)))
             case "act":
                 return await self._act(call, entry, digest, kwargs)
+            case "state":
+                return await answer_state(self._services.database, self._book, self._run, call, digest, kwargs)
             case "child" | "start":
                 return await self._child(call, entry, digest, args, kwargs)
             case "timer" | "input" | "approval" | "event":

@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from stepwell.engine.border import across_runs
+from stepwell.engine.state import forget_run
 from stepwell.model import LIVE, JsonObject, RunStatus
 from stepwell.store import runs, timeline, waits
 from stepwell.store.runs import RunRow
@@ -24,6 +25,8 @@ def end_run(
 ) -> None:
     """End a run: void what it waits for, write its last event, tell a parent that waits for it."""
     runs.finish_run(connection, row.id, status, now, output=output, error=error, reason=reason)
+    if status in (RunStatus.COMPLETED, RunStatus.TERMINATED, RunStatus.REJECTED):
+        forget_run(connection, row)  # the others can be resumed
     shown = {"reason": reason} if reason else {}
     timeline.add_event(connection, row.id, now, f"run.{status}", shown | (data or {}))
     if row.parent_id is not None and row.parent_key is not None:

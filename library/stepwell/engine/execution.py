@@ -281,7 +281,7 @@ class Execution:
             return
         call, task = self._answers[frame.id]
         sent = call.kind == "tool" and call.key in self._book.entries
-        if sent or call.kind in ("query", "act", "start"):
+        if sent or call.kind in ("query", "act", "start", "state"):
             return  # it has been sent, and may have its effect: the journal needs its outcome
         del self._answers[frame.id]
         self._open.discard(call.key)

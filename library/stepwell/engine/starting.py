@@ -13,6 +13,7 @@ from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.outcome import encode_plain
 from stepwell.engine.pages import StartOptions
 from stepwell.engine.reopening import reopen
+from stepwell.engine.state import session_of
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import Json, JsonObject, RunStatus, Version
 from stepwell.ports import WorkflowSource
@@ -94,7 +95,7 @@ class Starter:
         run = NewRun(
             child_id, name, version.hash, data, secrets.token_hex(32), time.time(),
             None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
-            parent.session_id, parent.user_id,
+            parent.session_id if detached else session_of(parent), parent.user_id,
         )  # fmt: skip
         await self._dispatcher.start(run)
         return child_id

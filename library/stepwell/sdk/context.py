@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from stepwell.sdk.batch import Plan, read_items, read_width, run_batch, run_map
-from stepwell.sdk.handles import HostFunction, caller_line
+from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
 from stepwell.sdk.options import NAMES, StepOptions, read_options
 from stepwell.sdk.runtime import Deferred, operate, runtime
+from stepwell.sdk.state import Owner, State
 from stepwell.sdk.step import NO_WORK, Step, function_options, step_name
 
-WORKFLOW_FILE = "<workflow>"
 INPUT_TYPES = ("text", "approval", "select", "multiselect")
 INPUT_ALIASES = {"selection": "select", "choice": "multiselect"}
 
@@ -35,6 +35,21 @@ class WorkflowContext:
     def user_id(self) -> str | None:
         """The user given at the start."""
         return runtime().info.user_id
+
+    @property
+    def state(self) -> State:
+        """Values of this run; forgotten when it has completed."""
+        return State("run")
+
+    @property
+    def session(self) -> Owner:
+        """The session, with its `state`; a run that was started without a session is one of its own."""
+        return Owner("session", self.session_id or self.run_id)
+
+    @property
+    def user(self) -> Owner | None:
+        """The user, with its `state`; None if the run was started without one."""
+        return None if self.user_id is None else Owner("user", self.user_id)
 
     @property
     def attempt(self) -> int:

@@ -1,32 +1,12 @@
 """`@workflow`, `@function`, triggers: what a module declares about itself."""
 
-import inspect
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from stepwell.sdk.options import read_options
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionContext:
-    """What a `@function` may know about the step that runs it."""
-
-    run_id: str
-    attempt: int
-    """0 first."""
-    idempotency_key: str
-    """The same in every attempt of this step: hand it to services that accept one."""
-    name: str = ""
-
-    @property
-    def logger(self) -> logging.Logger:
-        """A logger whose lines become logs of the run."""
-        return logging.getLogger(self.name or "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +79,3 @@ class Workflow:
     def __call__(self, fn: F) -> F:
         """Mark the function, as `@workflow` does."""
         return workflow(**self.declared)(fn)
-
-
-def takes_argument(fn: Callable[..., Any]) -> bool:
-    """Whether it can be called with one positional argument."""
-    try:
-        inspect.signature(fn).bind(None)
-    except TypeError:
-        return False
-    except ValueError:  # a builtin without a signature
-        return True
-    return True
-
-
-def wants_context(fn: Callable[..., Any]) -> bool:
-    """Whether the first parameter asks for a `FunctionContext`."""
-    if isinstance(fn, FunctionType) and not fn.__dict__ and not fn.__annotations__:
-        return False  # to ask `inspect` takes longer than the rest of a step
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    if not parameters:
-        return False
-    annotation = parameters[0].annotation
-    hinted = annotation is FunctionContext or (isinstance(annotation, str) and annotation.endswith("FunctionContext"))
-    return hinted or (parameters[0].name == "ctx" and hasattr(fn, "__stepwell_options__"))

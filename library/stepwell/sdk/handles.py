@@ -10,6 +10,8 @@ from typing import Any
 
 from stepwell.sdk.runtime import drive, runtime
 
+WORKFLOW_FILE = "<workflow>"  # the name under which a workflow's source is compiled
+
 
 class HostFunction:
     """A function of the host. Calling it blocks; `ctx.step` runs it without blocking."""

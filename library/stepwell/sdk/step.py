@@ -3,14 +3,14 @@
 import asyncio
 import functools
 import inspect
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 from stepwell.sdk import codec
+from stepwell.sdk.classes import find_class
 from stepwell.sdk.exceptions import ApprovalDenied, mark_step
-from stepwell.sdk.functions import FunctionContext, wants_context
+from stepwell.sdk.function_context import FunctionContext, wants_context
 from stepwell.sdk.handles import HostFunction
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, StepReport, drive, runtime
@@ -42,6 +42,7 @@ class Step(Deferred):
         self._work = work
         self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
+        self._is_last = True
         self._scope = runtime().scope()
         if options.undo is not None and not self._scope.ordered:
             self.discard()
@@ -155,6 +156,7 @@ class Step(Deferred):
 
     async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
+        self._is_last = last
         report = self._report(attempt)
         scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
         token = enter_scope(scope)
@@ -209,7 +211,8 @@ class Step(Deferred):
             return args
         scope = runtime().scope()
         key = f"{runtime().info.run_id}:{self._key}:{self._digest}"
-        return (FunctionContext(runtime().info.run_id, scope.attempt - 1, key, self.name), *args)
+        known = FunctionContext(runtime().info.run_id, scope.attempt - 1, key, self.name, self._options, self._is_last)
+        return (known, *args)
 
     def _shown(self) -> Any:
         if callable(self._work):
@@ -287,12 +290,3 @@ def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         return codec.digest(codec.encode([list(args), kwargs]))
     except codec.CodecError:
         return ""
-
-
-def find_class(name: str) -> type | None:
-    """Return the class of a `codec.class_name`, where it is already imported."""
-    module, _, qualified = name.rpartition(":")
-    found: Any = sys.modules.get(module or codec.WORKFLOW_MODULE)
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) else None

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.sdk import codec
+from stepwell.sdk.classes import find_class
 from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
-from stepwell.sdk.step import find_class
 from stepwell_sandbox.guest import failure, output, program, streams, virtual, waits
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.pending import origin_key

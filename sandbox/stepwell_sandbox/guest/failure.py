@@ -7,8 +7,8 @@ import types
 from typing import Any
 
 from stepwell.sdk import codec, exceptions
+from stepwell.sdk.classes import find_class
 from stepwell.sdk.context import WORKFLOW_FILE
-from stepwell.sdk.step import find_class
 
 MAX_MESSAGE = 4000  # characters
 MAX_TRACE = 8000

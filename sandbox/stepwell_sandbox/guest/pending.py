@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.sdk import codec
-from stepwell.sdk.step import find_class
+from stepwell.sdk.classes import find_class
 from stepwell_sandbox.guest import failure
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stepwell.sdk import codec
-from stepwell.sdk.functions import takes_argument
+from stepwell.sdk.function_context import takes_argument
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.scope import Scope, enter_scope
 from stepwell.sdk.step import Step, find_class
