@@ -4,8 +4,9 @@ from stepwell.sdk.batch import BatchResult
 from stepwell.sdk.context import WorkflowContext, ctx
 from stepwell.sdk.exceptions import ApprovalDenied, BatchError, ChildFailed, ToolError
 from stepwell.sdk.function_context import FunctionContext
-from stepwell.sdk.functions import Workflow, cron, event, function, webhook, workflow
+from stepwell.sdk.functions import cron, event, function, webhook, workflow
 from stepwell.sdk.handles import agents, artifacts, tools, workflows
+from stepwell.sdk.workflow import Workflow
 
 __all__ = [
     "ApprovalDenied",

@@ -34,6 +34,7 @@ def test_there_is_an_example_of_every_kind() -> None:
         "patient_download",
         "plan_meeting",
         "process_order",
+        "publish_article",
         "shopping_total",
         "site_report",
     ]
@@ -110,6 +111,20 @@ async def test_process_order_ships_nothing_when_rejected(home: Path, site: Local
     assert completed(ended)["shipment"] is None
     assert completed(ended)["reason"] == "out of stock"
     assert [posted.path for posted in site.posts] == ["/charges"]
+
+
+@pytest.mark.asyncio
+async def test_publish_article_waits_for_a_person(home: Path, site: LocalSite) -> None:
+    site.pages["/page"] = "one two three four"
+
+    async with asyncio.timeout(LIMIT_S), Session(home) as session:
+        waiting = await run(session, "publish_article", url=f"{site.url}/page", words=3)
+        assert waiting.waiting_for[0].context == f"one two three\n\nSource: {site.url}/page"
+        ended = await session.approve(waiting)
+        artifact = await session.app.engine.artifact(ended.id, "article")
+
+    assert completed(ended) == {"artifact": "article", "characters": len(artifact.data)}
+    assert ended.completed_steps == ("research", "draft", "review", "publish")
 
 
 @pytest.mark.asyncio

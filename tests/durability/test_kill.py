@@ -183,3 +183,47 @@ async def test_a_batch_that_is_killed_again_and_again_repeats_no_effect(server: 
     assert run["status"] == "completed", run
     assert run["output"] == {"outputs": [f"e{n}" for n in range(6)], "status": "completed"}
     assert outside.effects == {f"e{n}": 1 for n in range(6)}
+
+
+PIPELINE = '''
+"""Three decorated functions with a gate in each."""
+import json
+from stepwell import Workflow
+
+wf = Workflow("three")
+
+def effect(base, n):
+    answer = json.loads(tools.curl.post(url=f"{base}/effect/e{n}", json={"n": n}))["effect"]
+    tools.fetch(url=f"{base}/gate/{n}")
+    return answer
+
+@wf.step("first", retries=1)
+def first(base: str) -> dict:
+    return {"base": base, "done": [effect(base, 1)]}
+
+@wf.step("second")
+def second(earlier: dict) -> dict:
+    return {**earlier, "done": [*earlier["done"], effect(earlier["base"], 2)]}
+
+@wf.step("third")
+async def third(earlier: dict) -> list:
+    return [*earlier["done"], effect(earlier["base"], 3)]
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.row("S15")
+@pytest.mark.asyncio
+async def test_a_pipeline_that_is_killed_in_every_step_goes_on_with_what_is_left(server: Server, outside: Outside):
+    run_id = await start(server, PIPELINE, outside.url)
+    for gate in (1, 2, 3):
+        outside.wait_for_read(str(gate))
+        server.kill()
+        outside.open_gate(str(gate))
+        server.start()
+    run = await finish(server, run_id)
+
+    assert run["status"] == "completed", run
+    assert run["output"] == ["e1", "e2", "e3"]
+    assert run["skipped_steps"] == ["first", "second"]
+    assert outside.effects == {"e1": 1, "e2": 1, "e3": 1}

@@ -45,6 +45,8 @@ FRAMES: dict[str, list[dict[str, Any]]] = {
     "no seed": [READINGS | {"key": "k@1/!seed", "times": [], "seed": "zz"}],
     "a seed with readings": [READINGS | {"seed": "0" * 64}],
     "unknown kind": [CALL | {"kind": "root"}],
+    "the state of somebody else": [CALL | {"kind": "state", "name": "root.set", "args": {"kwargs": {"key": "k"}}}],
+    "something else to do with state": [CALL | {"kind": "state", "name": "run.take", "args": {"kwargs": {"key": "k"}}}],
     "unknown frame": [{"t": "sudo"}],
     "ready again": [{"t": "ready", "protocol": 1}],
 }

@@ -3,13 +3,15 @@
 import ast
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
+from stepwell.catalog.declared import with_declared
 from stepwell.catalog.docstring import Docstring, read_docstring
 from stepwell.catalog.entry import Entry, find_entry
 from stepwell.catalog.imports import check_imports
 from stepwell.catalog.manifest import read_manifest, read_options
 from stepwell.catalog.origins import Origins
-from stepwell.catalog.parameters import Inputs, read_inputs
+from stepwell.catalog.parameters import Inputs, hint_text, read_inputs
 from stepwell.catalog.quality import check_quality
 from stepwell.catalog.schema import builder_for
 from stepwell.catalog.source import Parsed, parse
@@ -51,10 +53,13 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
     if entry.function is not None:
         docs = entry_docs if entry_docs.parameters else module_docs
         inputs, hint_warnings = read_inputs(entry.function, docs, builder, origins)
+        if entry.steps:
+            inputs = replace(inputs, returns=hint_text(entry.steps[-1].function.returns))
     elif entry.kind == "workflow_object":
         inputs = _PIPELINE_INPUTS
     manifest = read_manifest(parsed, origins)
     options, option_warnings = read_options(tree)
+    options = with_declared(options, entry, tree, origins)
     warnings = [*parsed.warnings, *hint_warnings, *builder.warnings, *option_warnings]
     warnings += check_imports(tree, origins, manifest.get("dependencies", []))
     warnings += check_quality(tree, entry, inputs, origins)

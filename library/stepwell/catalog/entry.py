@@ -3,13 +3,12 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from stepwell.catalog.names import near_names
 from stepwell.catalog.origins import Origins
+from stepwell.catalog.pipeline import FunctionNode, PipelineStep, check_steps, list_steps
 from stepwell.errors import InvalidSource
-
-FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 EXAMPLE = '''\
 """Fetch JSON from a URL."""
@@ -33,6 +32,8 @@ class Entry:
     """The function whose parameters are the workflow's: the entry itself, or the first step of an object."""
     decorated: bool = False
     """It carries `@workflow` or `@Workflow`."""
+    steps: tuple[PipelineStep, ...] = ()
+    """Of a `Workflow` object, in their order."""
 
 
 def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, script: bool = False) -> Entry:
@@ -46,19 +47,24 @@ def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, 
     functions = _functions(tree)
     objects = _objects(tree, origins)
     if entry is not None:
-        return _named(entry, functions, objects, tree, origins)
+        return _checked(_named(entry, functions, objects, tree, origins))
     if run := functions.get("run"):
         return _function_entry(run, origins)
     candidates = [_function_entry(function, origins) for function in functions.values()]
     candidates = [candidate for candidate in candidates if candidate.decorated]
     candidates += [_object_entry(name, line, tree, origins) for name, line in objects.items()]
     if len(candidates) == 1:
-        return candidates[0]
+        return _checked(candidates[0])
     if script and not candidates:
         return Entry(name="", kind="script", line=1, function=None)
     if candidates:
         raise _ambiguous(sorted(candidates, key=lambda candidate: candidate.line))
     raise _missing(tree, functions)
+
+
+def _checked(entry: Entry) -> Entry:
+    check_steps(entry.steps)
+    return entry
 
 
 def _functions(tree: ast.Module) -> dict[str, FunctionNode]:
@@ -102,16 +108,9 @@ def _function_entry(function: FunctionNode, origins: Origins) -> Entry:
 
 
 def _object_entry(name: str, line: int, tree: ast.Module, origins: Origins) -> Entry:
-    first = next((function for function in _functions(tree).values() if _is_step_of(name, function)), None)
-    return Entry(name=name, kind="workflow_object", line=line, function=first)
-
-
-def _is_step_of(name: str, function: FunctionNode) -> bool:
-    for item in function.decorator_list:
-        target = item.func if isinstance(item, ast.Call) else item
-        if isinstance(target, ast.Attribute) and target.attr == "step":
-            return isinstance(target.value, ast.Name) and target.value.id == name
-    return False
+    steps = tuple(list_steps(tree, name))
+    first = steps[0].function if steps else None
+    return Entry(name=name, kind="workflow_object", line=line, function=first, steps=steps)
 
 
 def _ambiguous(candidates: list[Entry]) -> InvalidSource:

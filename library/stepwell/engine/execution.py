@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 from msgspec import Raw
 
+from stepwell.engine.beginning_anew import begin_anew
 from stepwell.engine.book import Book, read_arguments
 from stepwell.engine.calls import Calls
 from stepwell.engine.deciding import begin_unwinding, cancel_children, give_back
@@ -117,6 +118,7 @@ class Execution:
     async def _attempt(self) -> End:
         services = self._services
         version = await services.workflows.version(self.run.version)
+        await begin_anew(services.recorder, self.lease, self.run, version.options)
         entries, rows = await services.database.read(
             lambda c: (journal.list_entries(c, self.run.id), waits.list_waits(c, self.run.id, "open", "decided"))
         )

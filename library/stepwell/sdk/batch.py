@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from stepwell.sdk import codec
 from stepwell.sdk.exceptions import ApprovalDenied, BatchError
-from stepwell.sdk.options import StepOptions
+from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
+from stepwell.sdk.options import StepOptions, given_options, read_options
 from stepwell.sdk.runtime import runtime
 from stepwell.sdk.scope import enter_scope, leave_scope
-from stepwell.sdk.step import Step
+from stepwell.sdk.step import Step, function_options, step_name
 
 MAX_CONCURRENCY = 1000  # the host answers 1024 calls of a run at one time
 SHOWN_FAILURES = 10  # in the text of a BatchError
@@ -244,6 +245,33 @@ async def run_all(plan: Plan, key: str) -> list[Any]:
     for error in batch.failures.values():
         raise error
     return result.outputs
+
+
+def read_plan(fn: Any, items: Any, given: dict[str, Any]) -> tuple[Plan, str]:
+    """Return what `ctx.batch` was asked to do, and its key.
+
+    Raises:
+        TypeError, ValueError: an argument makes no sense.
+    """
+    if not callable(fn):
+        raise TypeError(f"ctx.batch and ctx.map take a function and its items, not a {type(fn).__name__}")
+    width = read_width("max_concurrency", given.pop("max_concurrency", 10))
+    stop = not given.pop("continue_on_failure", True)
+    timeout = given.pop("timeout_per_item", None)
+    if timeout is not None and given.setdefault("timeout", timeout) != timeout:
+        raise TypeError("give timeout_per_item= or timeout=, which mean the same here, not both")
+    name = given.pop("name", None) or step_name(fn)
+    own = given.pop("key", None)
+    options = step_options(fn, given)
+    listed = read_items(items)
+    scope = runtime().scope()
+    key = scope.claim(own) if own else scope.key(name)
+    return Plan(fn, listed, name, options, caller_line(WORKFLOW_FILE), width, stop), key
+
+
+def step_options(work: Any, given: dict[str, Any]) -> StepOptions:
+    """Return the options of a step: those given, else those of the work's `@function`."""
+    return function_options(work, read_options(given), given_options(given))
 
 
 def read_items(items: Any) -> list[Any]:

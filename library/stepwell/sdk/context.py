@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from stepwell.sdk.batch import Plan, read_items, read_width, run_batch, run_map
+from stepwell.sdk import combining
+from stepwell.sdk.batch import read_plan, run_batch, run_map, step_options
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
-from stepwell.sdk.options import NAMES, StepOptions, read_options
+from stepwell.sdk.options import NAMES, StepOptions
 from stepwell.sdk.runtime import Deferred, operate, runtime
 from stepwell.sdk.state import Owner, State
-from stepwell.sdk.step import NO_WORK, Step, function_options, step_name
+from stepwell.sdk.step import NO_WORK, Step, step_name
 
 INPUT_TYPES = ("text", "approval", "select", "multiselect")
 INPUT_ALIASES = {"selection": "select", "choice": "multiselect"}
@@ -69,7 +70,7 @@ class WorkflowContext:
         """
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in NAMES}
         name, work, rest = _parse(first, args)
-        options = _options(work, given)
+        options = step_options(work, given)
         step = Step(name, work, rest, kwargs, options, caller_line(WORKFLOW_FILE))
         if work is NO_WORK or not runtime().blocking():
             return step
@@ -100,7 +101,7 @@ class WorkflowContext:
         (10 at once), `continue_on_failure` (True; False stops at the first), `timeout_per_item` (seconds of an
         attempt), `name`. A rejection by a person is raised, and stops the batch.
         """
-        plan, key = _plan(fn, items, options)
+        plan, key = read_plan(fn, items, options)
         return operate(f"ctx.batch({plan.name})", plan.line, lambda: run_batch(plan, key))
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], **options: Any) -> Any:
@@ -109,8 +110,12 @@ class WorkflowContext:
         Raises:
             BatchError: an item failed; it names each.
         """
-        plan, key = _plan(fn, items, options)
+        plan, key = read_plan(fn, items, options)
         return operate(f"ctx.map({plan.name})", plan.line, lambda: run_map(plan, key))
+
+    fan_out = staticmethod(combining.fan_out)
+    reduce = staticmethod(combining.reduce)
+    branch = staticmethod(combining.branch)
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Any:
         """Wait; longer waits need no process and survive restarts."""
@@ -220,28 +225,6 @@ class WorkflowContext:
 def _check_timeout(timeout: Any) -> None:
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
         raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
-
-
-def _options(work: Any, given: dict[str, Any]) -> StepOptions:
-    declared = frozenset({"max_attempts" if option == "retries" else option for option in given})
-    return function_options(work, read_options(given), declared)
-
-
-def _plan(fn: Any, items: Any, given: dict[str, Any]) -> tuple[Plan, str]:
-    """Return what `ctx.batch` was asked to do, and its key."""
-    if not callable(fn):
-        raise TypeError(f"ctx.batch and ctx.map take a function and its items, not a {type(fn).__name__}")
-    width = read_width("max_concurrency", given.pop("max_concurrency", 10))
-    stop = not given.pop("continue_on_failure", True)
-    timeout = given.pop("timeout_per_item", None)
-    if timeout is not None and given.setdefault("timeout", timeout) != timeout:
-        raise TypeError("give timeout_per_item= or timeout=, which mean the same here, not both")
-    name = given.pop("name", None) or step_name(fn)
-    own = given.pop("key", None)
-    options = _options(fn, given)
-    scope = runtime().scope()
-    key = scope.claim(own) if own else scope.key(name)
-    return Plan(fn, read_items(items), name, options, caller_line(WORKFLOW_FILE), width, stop), key
 
 
 async def _answer(kind: str, name: str, payload: dict[str, Any], key: str) -> Any:

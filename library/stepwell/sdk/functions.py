@@ -65,17 +65,3 @@ def function(fn: Any = None, /, *, name: str | None = None, **options: Any) -> A
         return target
 
     return mark if fn is None else mark(fn)
-
-
-class Workflow:
-    """`@Workflow(durable=True)` on an async function, and the annotation of its context parameter."""
-
-    def __init__(self, name: str | None = None, *, steps: Any = None, **declared: Any) -> None:
-        if steps is not None:
-            raise TypeError("Workflow(steps=...) is not supported by this version; write `async def run(ctx, ...)`")
-        self.name = name
-        self.declared = declared
-
-    def __call__(self, fn: F) -> F:
-        """Mark the function, as `@workflow` does."""
-        return workflow(**self.declared)(fn)

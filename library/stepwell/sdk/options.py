@@ -48,6 +48,11 @@ class StepOptions:
 DEFAULT = StepOptions()
 
 
+def given_options(given: Mapping[str, Any]) -> frozenset[str]:
+    """Return which fields of `StepOptions` the author has given."""
+    return frozenset("max_attempts" if name == "retries" else name for name in given)
+
+
 def read_options(given: Mapping[str, Any]) -> StepOptions:
     """Check options as authors write them.
 

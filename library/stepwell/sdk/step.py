@@ -62,7 +62,7 @@ class Step(Deferred):
 
     def _check_repeatable(self) -> None:
         if self._options.max_attempts > 1 and (inspect.iscoroutine(self._work) or isinstance(self._work, Deferred)):
-            _drop(self._work)
+            drop(self._work)
             self.discard()
             raise TypeError(
                 f"step {self.name!r}: a call that was made already runs once; with retries pass the function and its "
@@ -117,7 +117,7 @@ class Step(Deferred):
         if self._work is NO_WORK:
             raise TypeError(f"step {self.name!r} has no work: write ctx.step({self.name!r}, function, ...)")
         if rt.has_result(self._key, self.name, self._digest):
-            _drop(self._work)
+            drop(self._work)
             self.span = rt.span(self._key) or self.span
             return await rt.restore(self._key, self._options)
         if rt.rehearsing:
@@ -266,7 +266,8 @@ def _is_async(work: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__)
 
 
-def _drop(work: Any) -> None:
+def drop(work: Any) -> None:
+    """Forget a call that was made and is not needed; anything else is left alone."""
     if inspect.iscoroutine(work):
         work.close()
         runtime().dropped()

@@ -9,6 +9,7 @@ from typing import Any
 from stepwell.sdk import codec
 from stepwell.sdk.classes import find_class
 from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
+from stepwell.sdk.pipeline import Pipeline
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
 from stepwell_sandbox.guest import failure, output, program, streams, virtual, waits
@@ -80,11 +81,18 @@ def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
             runtime.loop.run(_await(value))
         return names.get(program.RESULT)
     exec(code, names)  # noqa: S102  the workflow: this process exists to run it
+    if start["entry_kind"] == "workflow_object":
+        return runtime.loop.run(_run_pipeline(names[start["entry"]].pipeline, inputs))
     call = program.bind_entry(names[start["entry"]], start["context_parameters"], inputs)
     if inspect.iscoroutinefunction(names[start["entry"]]):
         return runtime.loop.run(_await_call(call))
     value = call()
     return runtime.loop.run(_await(value)) if inspect.isawaitable(value) else value
+
+
+async def _run_pipeline(pipeline: Pipeline, inputs: dict[str, Any]) -> Any:
+    first = pipeline.steps[0].fn if pipeline.steps else None
+    return await pipeline.run(inputs if first is None else program.typed(first, inputs))
 
 
 async def _await(value: Any) -> Any:

@@ -81,11 +81,16 @@ def _keep_last_value(body: list[ast.stmt]) -> list[ast.stmt]:
 def bind_entry(entry: Any, context_parameters: list[str], inputs: dict[str, Any]) -> Callable[[], Any]:
     """Return a call of the entry with its inputs as the types that it declares."""
     signature = inspect.signature(entry)
-    hints = _hints(entry)
-    values = {name: convert(value, hints.get(name)) for name, value in inputs.items()}
+    values = typed(entry, inputs)
     values.update(dict.fromkeys(context_parameters, ctx))
     bound = signature.bind(**values)
     return lambda: entry(*bound.args, **bound.kwargs)
+
+
+def typed(function: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return inputs as the types that a function declares."""
+    hints = _hints(function)
+    return {name: convert(value, hints.get(name)) for name, value in inputs.items()}
 
 
 def _hints(entry: Any) -> dict[str, Any]:

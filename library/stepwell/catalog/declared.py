@@ -1,0 +1,42 @@
+"""Options that stand on the entry itself: `@Workflow(durable=False)`, `wf = Workflow("name", durable=False)`."""
+
+import ast
+from collections.abc import Iterator
+
+from stepwell.catalog.entry import Entry
+from stepwell.catalog.origins import Origins
+from stepwell.errors import InvalidSource
+from stepwell.model import JsonObject
+
+
+def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: Origins) -> JsonObject:
+    """Return the module's options with those of its entry, which win.
+
+    Raises:
+        InvalidSource: `durable` is neither True nor False.
+    """
+    found = dict(options)
+    line = entry.line
+    for call in _declarations(entry, tree, origins):
+        for keyword in call.keywords:
+            if keyword.arg == "durable":
+                line = keyword.value.lineno
+                found["durable"] = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+    if not isinstance(found.get("durable", True), bool):
+        raise InvalidSource(
+            "`durable` is neither True nor False.",
+            hint="Write durable=False for a workflow that begins anew after a crash; otherwise leave it out.",
+            line=line,
+        )
+    return found
+
+
+def _declarations(entry: Entry, tree: ast.Module, origins: Origins) -> Iterator[ast.Call]:
+    if entry.kind == "workflow_object":
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.lineno == entry.line:
+                yield from (call for call in [node.value] if isinstance(call, ast.Call))
+    elif entry.function is not None:
+        for item in entry.function.decorator_list:
+            if isinstance(item, ast.Call) and origins.last(item.func) in {"workflow", "Workflow"}:
+                yield item
