@@ -1,6 +1,7 @@
 """SIGKILL of the server while a run is undone: every undo happens once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -28,16 +29,17 @@ NAMES = ("book2", "book1", "book0")
 @pytest.mark.parametrize("fail", [True, False], ids=["failed", "cancelled"])
 @pytest.mark.asyncio
 async def test_a_server_killed_at_every_undo_undoes_each_step_once(server: Server, outside: Outside, fail: bool):
+    asked: list[asyncio.Task[dict[str, Any]]] = []
     async with server.client() as client:
         await call(client, "create_workflow", name="saga", source=SAGA)
         arguments = {"base": outside.url, "fail": fail}
         run = await call(client, "run_workflow", name="saga", arguments=arguments)
         if not fail:
             await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
-            cancelling = asyncio.create_task(call(client, "cancel_run", run_id=run["run_id"], reason="closed"))
+            asked.append(asyncio.create_task(call(client, "cancel_run", run_id=run["run_id"], reason="closed")))
         await asyncio.to_thread(outside.wait_for_read, NAMES[0])
-        if not fail:
-            cancelling.cancel()
+        for task in asked:
+            task.cancel()
     for done, name in enumerate(NAMES):
         await asyncio.to_thread(outside.wait_for_read, name)
         server.kill()

@@ -222,7 +222,7 @@ class Engine:
         else:
             wanted = await self._version(row.workflow, version or CURRENT)
         rehearsal = await rehearse(self._services, row, wanted, entries)
-        return Comparison(run_id, wanted.hash, rehearsal.delivered, find_difference(row, entries, rehearsal))
+        return Comparison(run_id, wanted.hash, rehearsal.delivered, find_difference(row, rehearsal))
 
     async def _continue(self, run_id: str, version: str, decision: str | None, via: str) -> bool:
         """Continue the run on a version; False if that is its own."""

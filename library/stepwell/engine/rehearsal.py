@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
-from stepwell.engine.book import CUT, replay_chunks
+from stepwell.engine.book import replay_chunks
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import crash
 from stepwell.errors import LimitExceeded, ProtocolViolation
@@ -115,7 +115,7 @@ async def _read(services: Services, guest: GuestProcess) -> Rehearsal:
     raise ProtocolViolation("the workflow's process was killed from outside; try again")
 
 
-def find_difference(row: RunRow, entries: Sequence[Entry], rehearsal: Rehearsal) -> Difference | None:
+def find_difference(row: RunRow, rehearsal: Rehearsal) -> Difference | None:
     """Return the first difference between a run and its rehearsal; None where they agree as far as it is recorded."""
     end = recorded_end(row)
     match rehearsal.last:
@@ -129,9 +129,6 @@ def find_difference(row: RunRow, entries: Sequence[Entry], rehearsal: Rehearsal)
             return Difference("", end, "a wait") if end else None
         case frame:
             found = _found_end(frame)
-    left = next((e for e in entries if _is_left(e, rehearsal)), None)
-    if left is not None:
-        return Difference(left.key, left.label, found)
     if not end and row.status not in LIVE:
         return None
     return None if found == end else Difference("", end or f"a run that is {row.status}", found)
@@ -167,11 +164,3 @@ def _returns(output: bytes | None) -> str:
     # Decoded and encoded again: equal values are equal text.
     text = msgspec.json.encode(msgspec.json.decode(output or b"null"), order="deterministic").decode()
     return f"the end: returned {text}"[:MAX_SHOWN]
-
-
-def _is_left(entry: Entry, rehearsal: Rehearsal) -> bool:
-    """Whether the body, which has ended, did not come to a call that is recorded."""
-    if "@" in entry.key or "!" in entry.key or entry.kind == "fired" or entry.key.startswith(CUT):
-        return False
-    delivered = entry.delivery is not None and entry.delivery <= rehearsal.delivered
-    return not delivered and entry.key not in rehearsal.asked

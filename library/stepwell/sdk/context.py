@@ -214,12 +214,12 @@ class WorkflowContext:
     def _ask(self, kind: str, name: str, payload: dict[str, Any]) -> Any:
         key = runtime().scope().key(name)
         line = caller_line(WORKFLOW_FILE)
-        return operate(f"ctx: {name!r}", line, lambda: _answer(kind, name, payload, key))
+        return operate(f"ctx: {name!r}", line, lambda: _answer(kind, name, payload, key), key)
 
     def _host(self, fn: HostFunction, inputs: dict[str, Any]) -> Any:
         key = runtime().scope().key(fn.name)
         line = caller_line(WORKFLOW_FILE)
-        return operate(f"ctx: {fn.name!r}", line, lambda: _answer(fn.kind, fn.name, inputs, key))
+        return operate(f"ctx: {fn.name!r}", line, lambda: _answer(fn.kind, fn.name, inputs, key), key)
 
 
 def _check_timeout(timeout: Any) -> None:

@@ -183,7 +183,8 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 class Deferred:
     """Something that happens when it is awaited. Its key was taken when it was made."""
 
-    def __init__(self, what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(self, what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]], key: str = "") -> None:
+        self.key = key
         self.what = what
         self.line = line
         self.started = False
@@ -209,6 +210,6 @@ class Deferred:
         self.started = True
 
 
-def operate(what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def operate(what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]], key: str = "") -> Any:
     """Do it now where code blocks, else return it to be awaited."""
-    return drive(start()) if runtime().blocking() else Deferred(what, line, start)
+    return drive(start()) if runtime().blocking() else Deferred(what, line, start, key)

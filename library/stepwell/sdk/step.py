@@ -47,7 +47,7 @@ class Step(Deferred):
         if options.undo is not None and not self._scope.ordered:
             self.discard()
             raise TypeError(f"step {name!r}: undo= is for steps of the workflow's body; give it to the outer step")
-        self._key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
+        self.key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
         self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
 
@@ -79,7 +79,7 @@ class Step(Deferred):
         self.discard()
         # The block runs again on every replay, and so does its gate: an ordered call of the body.
         await self._approve(self.value, ordered=self._scope.ordered)
-        self._block_scope = Scope(f"{self._key}@1/", self._scope.ordered, self.name, 1, origin=self._scope.inner_origin)
+        self._block_scope = Scope(f"{self.key}@1/", self._scope.ordered, self.name, 1, origin=self._scope.inner_origin)
         self._token = enter_scope(self._block_scope)
         self._began = runtime().now()
         return self
@@ -93,10 +93,10 @@ class Step(Deferred):
 
     async def _keep_value(self) -> Any:
         rt = runtime()
-        if rt.has_result(self._key, self.name, ""):
-            return await rt.restore(self._key, self._options)
+        if rt.has_result(self.key, self.name, ""):
+            return await rt.restore(self.key, self._options)
         if rt.rehearsing:
-            await rt.hold(self._key, self.name)
+            await rt.hold(self.key, self.name)
         report = self._report(1)
         report.started, report.finished, report.value, report.digest = self._began, rt.now(), self.value, ""
         return await rt.record(report)
@@ -116,29 +116,29 @@ class Step(Deferred):
         rt = runtime()
         if self._work is NO_WORK:
             raise TypeError(f"step {self.name!r} has no work: write ctx.step({self.name!r}, function, ...)")
-        if rt.has_result(self._key, self.name, self._digest):
+        if rt.has_result(self.key, self.name, self._digest):
             drop(self._work)
-            self.span = rt.span(self._key) or self.span
-            return await rt.restore(self._key, self._options)
+            self.span = rt.span(self.key) or self.span
+            return await rt.restore(self.key, self._options)
         if rt.rehearsing:
-            await rt.hold(self._key, self.name)
+            await rt.hold(self.key, self.name)
         # The gate and the delays between attempts are unordered: once the step has its result, a replay skips them.
         try:
             await self._approve(self._shown(), ordered=False)
         except ApprovalDenied as error:
-            attempt = rt.find_attempts(self._key)[0] + 1
+            attempt = rt.find_attempts(self.key)[0] + 1
             mark_step(error, self.name, attempt)
             report = self._report(attempt)
             report.started = report.finished = rt.now()
             report.error = error
             self.span = (report.started, report.started)
             return await rt.record(report)
-        attempt, counting = rt.find_attempts(self._key)
-        earlier = rt.span(self._key)
+        attempt, counting = rt.find_attempts(self.key)
+        earlier = rt.span(self.key)
         while True:
             delay = self._options.delay(counting) if counting else 0
             if delay > 0:
-                key = f"{self._key}!retry{attempt}"
+                key = f"{self.key}!retry{attempt}"
                 await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
             attempt += 1
             counting += 1
@@ -152,13 +152,13 @@ class Step(Deferred):
     async def _approve(self, shown: Any, *, ordered: bool) -> None:
         if self._options.requires_approval:
             ask = {"prompt": f"Approve step {self.name!r}?", "context": shown}
-            await runtime().call("approval", self.name, [], ask, f"{self._key}!approval", ordered=ordered)
+            await runtime().call("approval", self.name, [], ask, f"{self.key}!approval", ordered=ordered)
 
     async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
         self._is_last = last
         report = self._report(attempt)
-        scope = Scope(f"{self._key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
+        scope = Scope(f"{self.key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
         token = enter_scope(scope)
         report.started = rt.now()
         rt.note("step.started", name=self.name, attempt=attempt)
@@ -175,7 +175,7 @@ class Step(Deferred):
         return report
 
     def _report(self, attempt: int) -> StepReport:
-        return StepReport(self._key, self.name, attempt, True, 0.0, 0.0, self._digest, options=self._options)
+        return StepReport(self.key, self.name, attempt, True, 0.0, 0.0, self._digest, options=self._options)
 
     async def _work_once(self, scope: Scope) -> Any:
         work, timeout = self._work, self._options.timeout
@@ -210,7 +210,7 @@ class Step(Deferred):
         if not wants_context(work) or (args and hasattr(args[0], "run_id")):
             return args
         scope = runtime().scope()
-        key = f"{runtime().info.run_id}:{self._key}:{self._digest}"
+        key = f"{runtime().info.run_id}:{self.key}:{self._digest}"
         known = FunctionContext(runtime().info.run_id, scope.attempt - 1, key, self.name, self._options, self._is_last)
         return (known, *args)
 

@@ -34,8 +34,8 @@ class Delivery:
     def __init__(self, channel: Channel, replay: Replay, seed: str, clock: float, mode: str) -> None:
         self.mode = mode
         self.rehearsing = mode != "run"
-        self.unrecorded: tuple[str, str, int] | None = None
-        """While rehearsing: key, label and line of the first call or step that the journal does not hold."""
+        self.held: dict[str, tuple[str, int]] = {}
+        """While rehearsing: label and line, by key, of the calls and steps that the journal does not hold."""
         self.channel = channel
         self.replay = replay
         self.loop = BodyLoop(self)
@@ -78,7 +78,7 @@ class Delivery:
                 return True
             if self.rehearsing:
                 if record is None:
-                    self.unrecorded = self.unrecorded or (pending.key, label, line)
+                    self.held[pending.key] = label, line
                 return False
             self.readings.flush(current_scope())
             self._calls += 1
@@ -97,6 +97,7 @@ class Delivery:
 
     def drop(self, pending: Pending) -> None:
         """Nobody waits for the outcome any more: tell the host, which then need not wait either."""
+        self.held.pop(pending.key, None)
         if self.loop.failed:
             return
         with self._lock:
@@ -207,9 +208,9 @@ class Delivery:
         """Return the error of a body that did not come to the call whose outcome is the next recorded one."""
         record = self.replay.get(key)
         recorded = record.label if record else key
-        if self.unrecorded is None:
+        if not self.held:
             return NonDeterminismError(key, recorded, otherwise)
-        other, label, line = self.unrecorded
+        other, (label, line) = next(iter(self.held.items()))
         return NonDeterminismError(key, recorded, f"{label} at {other!r}", line)
 
     def _mark(self, pending: Pending) -> None:

@@ -36,7 +36,8 @@ class Replay:
         self._order: list[str] = []
         self._position = 0
         self._unasked: set[str] = set()
-        self._asked: list[str] = []
+        self.asked: list[str] = []
+        """Keys in the order in which they were looked up."""
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
         """Take a chunk of the journal."""
@@ -65,7 +66,7 @@ class Replay:
         if record is not None and record.label != label:
             raise NonDeterminismError(key, record.label, label, line)
         self._unasked.discard(key)
-        self._asked.append(key)
+        self.asked.append(key)
         return record
 
     def get(self, key: str) -> Record | None:
@@ -89,7 +90,7 @@ class Replay:
 
     def undelivered(self) -> list[str]:
         """Return the keys that were asked for and whose outcome was not delivered in its recorded place."""
-        return sorted(set(self._asked).difference(self._order[: self._position]))
+        return sorted(set(self.asked).difference(self._order[: self._position]))
 
     def advance(self) -> None:
         """The outcome of `next_key` was delivered."""

@@ -98,7 +98,7 @@ class GuestRuntime(Delivery):
 
     async def hold(self, key: str, name: str) -> None:
         """While rehearsing: note a step that is asked for and has no result. Does not return."""
-        self.unrecorded = self.unrecorded or (key, f"step:{name}", caller_line(WORKFLOW_FILE))
+        self.held[key] = f"step:{name}", caller_line(WORKFLOW_FILE)
         await self._outcome(Pending(key, "step", ordered=self.scope().ordered))
 
     async def restore(self, key: str, options: StepOptions) -> Any:
@@ -217,6 +217,7 @@ class GuestRuntime(Delivery):
 
     def dropped(self) -> None:
         """Forget operations that are not awaited: they may be parts of work that a restored step did not need."""
+        self.replay.asked += [made.key for made in self._made if made.key and not made.started]
         self._made.clear()
 
     def made(self, operation: Deferred) -> None:
@@ -242,7 +243,7 @@ class GuestRuntime(Delivery):
     def rest(self) -> Coroutine[Any, Any, None]:
         """While rehearsing: say how far it came, or undo what was done."""
         if self.mode == "check":
-            key, found, line = self.unrecorded or ("", "", 0)
+            key, (found, line) = next(iter(self.held.items()), ("", ("", 0)))
             self.finish({"t": "rested", "key": key, "found": found, "line": line})
         self.rehearsing = False
         return self._undo()
