@@ -34,8 +34,8 @@ def test_a_run_is_replayed_with_other_versions_and_continued_on_a_mended_one(ste
 
     stepwell.create("prices", MENDED, "--replace")
     difference = json.loads(stepwell.here("replay", "r1", "--output", "json").out)["difference"]
-    assert difference["recorded"] == "the end: ValueError: too dear: 11"
-    assert difference["found"] == "the end: returned 11"
+    assert difference["recorded"] == "the end: ValueError: too dear: 11.0"
+    assert difference["found"] == "the end: returned 11.0"
     assert stepwell.json("resume", "r1", "--version", "current")["output"] == 11
     assert stepwell.json("replay", "r1")["agrees"] is True
     unknown = stepwell.here("replay", "r9")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from durability.driving import CONFIG, Errands, driving
 from durability.programs import generate
-from durability.test_programs import CONFIG, SEED, Errands, driving
+from durability.test_programs import SEED, start
 from support.server import make_home
+from support.workers import Workers
 
 COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "12"))
 BATCH = 30
@@ -18,7 +20,7 @@ LAST = "return {'seen': seen, 'last': box}"
 @pytest.mark.slow
 @pytest.mark.asyncio
 @pytest.mark.parametrize("first", range(0, COUNT, BATCH))
-async def test_a_recorded_program_agrees_with_itself_and_with_no_other(tmp_path: Path, first: int):
+async def test_a_recorded_program_agrees_with_itself_and_with_no_other(tmp_path: Path, workers: Workers, first: int):
     programs = {
         program.seed: program
         for n in range(first, min(first + BATCH, COUNT))
@@ -28,8 +30,8 @@ async def test_a_recorded_program_agrees_with_itself_and_with_no_other(tmp_path:
     wrong: list[str] = []
     with Errands(rng).serving() as outside:
         assert isinstance(outside, Errands)
-        async with driving(make_home(tmp_path / "home", CONFIG), outside) as driver:
-            await driver.start(programs.values())
+        async with driving(make_home(tmp_path / "home", CONFIG), outside, workers) as driver:
+            await start(driver, programs.values())
             await driver.until_ended()
             requests = outside.requests
             for run in (await driver.ended()).values():
