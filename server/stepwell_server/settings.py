@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -20,12 +21,13 @@ from pydantic_core import CoreSchema, core_schema
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits
-from stepwell.tools import InDoubt, Policy, is_host_pattern
+from stepwell.tools import DoubtRule, Policy, is_host_pattern
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
 from stepwell_server.toml_lines import find_lines
 
 MAX_FILE_BYTES = 256 * 1024
+MAX_ASK_S = 3.2e9  # a hundred years
 MAX_LIMIT = 2**50  # far above any machine; keeps infinity out
 UNSUPPORTED = ("mcp_servers", "agents", "models", "search", "secrets")
 
@@ -42,6 +44,16 @@ def _check_tool_pattern(pattern: str) -> str:
     if not pattern or any(character.isspace() for character in pattern):
         raise ValueError(f'"{pattern}" is no pattern of tool names; write "fetch", "github.*" or "*"')
     return pattern
+
+
+def _read_doubt(value: Any) -> DoubtRule:
+    if value in ("ask", "retry", "fail"):
+        return DoubtRule(value)
+    if isinstance(value, dict) and list(value) == ["ask_s"]:  # pyright: ignore[reportUnknownArgumentType]
+        seconds: Any = value["ask_s"]
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < MAX_ASK_S:
+            return DoubtRule("ask", float(seconds))
+    raise ValueError('write "ask", "retry", "fail", or { ask_s = 86400 } to ask for so many seconds and then fail')
 
 
 HostPattern = Annotated[str, AfterValidator(_check_host)]
@@ -111,8 +123,8 @@ class Settings(_Section):
     limits: Annotated[Limits, GetPydanticSchema(_limits_schema)] = Limits()
     sandbox: SandboxSettings = SandboxSettings()
     workers: WorkerSettings = WorkerSettings()
-    in_doubt: dict[ToolPattern, InDoubt] = {}
-    """Patterns over dotted names; the last one that matches counts."""
+    in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
+    """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 
 
 def load_settings(path: Path) -> Settings:

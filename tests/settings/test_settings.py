@@ -5,6 +5,7 @@ import pytest
 
 from stepwell.errors import ConfigError
 from stepwell.ports import Limits
+from stepwell.tools import DoubtRule
 from stepwell_server.settings import Settings, load_settings, parse_settings
 
 FULL = """
@@ -29,6 +30,7 @@ concurrency = 2
 
 [in_doubt]
 "github.get_*" = "retry"
+"shop.*" = { ask_s = 3600 }
 """
 
 
@@ -53,7 +55,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert settings.limits == Limits(cpu_s=5, wall_s=30.0)
     assert (settings.sandbox.minimum, settings.sandbox.pool) == ("A", 0)
     assert settings.workers.concurrency == 2
-    assert settings.in_doubt == {"github.get_*": "retry"}
+    assert settings.in_doubt == {"github.get_*": DoubtRule("retry"), "shop.*": DoubtRule("ask", 3600.0)}
     assert settings.model_dump(mode="json")["limits"] == dataclasses.asdict(settings.limits)
 
 
@@ -85,7 +87,9 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[sandbox]\npool = -1", "line 2: sandbox.pool must be"),
         ("[workers]\nconcurrency = true", "line 2: workers.concurrency must be integer, not True"),
         ("[workers]\nconcurrency = 1979-05-27", "line 2: workers.concurrency must be"),
-        ("[in_doubt]\n'a' = 'always'", 'line 2: in_doubt.a must be one of "retry", "ask"'),
+        ("[in_doubt]\n'a' = 'always'", 'line 2: in_doubt.a: write "ask", "retry", "fail", or { ask_s = '),
+        ("[in_doubt]\n'a' = { ask_s = 0 }", "line 2: in_doubt.a: write"),
+        ("[in_doubt.a]\nask_s = 5\nfail = 1", "in_doubt.a: write"),
         ("a = '''\n[http]\nx = 1\n'''\n[policy]\ny = 1", "line 6: policy.y: unknown key"),
         ("[[http]]\nallow_private = true", "line 1: http must be a table"),
         ("[http]\nx = \"\"\"a\"\"\"\"\ny = 'z'", "line 3: http.y: unknown key"),

@@ -7,7 +7,7 @@ import pytest
 from stepwell.errors import ToolFailure
 from stepwell.model import JsonObject
 from stepwell.ports import ToolHost, ToolSpec
-from stepwell.tools import ToolRules, open_toolbox, signature
+from stepwell.tools import DoubtRule, ToolRules, open_toolbox, signature
 from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.messages import clean
 from stepwell.tools.ranking import rank, words
@@ -130,7 +130,7 @@ async def test_a_denied_tool_can_be_neither_bound_nor_called_nor_found_by_search
 
 @pytest.mark.asyncio
 async def test_in_doubt_rules_decide_what_is_repeated() -> None:
-    async with open_toolbox(rules=ToolRules({}, {"*": "retry", "fetch": "ask"})) as box:
+    async with open_toolbox(rules=ToolRules({}, {"*": DoubtRule("retry"), "fetch": DoubtRule("ask")})) as box:
         repeatable = {spec.name: spec.repeatable for spec in box.list_tools()}
     assert repeatable == {"curl.get": True, "curl.head": True, "curl.post": True, "fetch": False, "http.request": True}
     async with open_toolbox() as box:

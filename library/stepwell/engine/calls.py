@@ -1,6 +1,7 @@
 """What happens on the host when a workflow calls something."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 from stepwell.engine import waiting
 from stepwell.engine.book import without_attempts
 from stepwell.engine.border import plain
+from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
@@ -23,8 +25,6 @@ from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait
 
 log = logging.getLogger(__name__)
-
-IN_DOUBT = "in_doubt"  # the code of the failure of a call that was given up
 
 
 class Calls:
@@ -86,7 +86,7 @@ class Calls:
             arguments = tools.bind(spec, args, kwargs)
         except ToolFailure as error:
             # What is refused now may have been sent by an earlier attempt, under another policy.
-            decided = None if entry is None else await self._in_doubt(call, entry, kwargs)
+            decided = None if entry is None else await self._in_doubt(call, entry, digest, spec, kwargs)
             return decided or self._settle(call, entry or self._book.draft(call, digest), tool_failed(error))
         if spec.policy == "approve":
             denied = await self._approved(call, digest, arguments)
@@ -129,7 +129,7 @@ class Calls:
         context = CallContext(self._run.id, self._run.workflow, self._idempotency_key(call, digest))
         while True:
             if doubtful:
-                decided = await self._in_doubt(call, entry, arguments)
+                decided = await self._in_doubt(call, entry, digest, spec, arguments)
                 if decided is not None:
                     return decided
             self._book.event("call.started", {"call": call.name, "key": call.key})
@@ -150,10 +150,10 @@ class Calls:
             return self._settle(call, entry, answer)
 
     def _idempotency_key(self, call: Call, digest: str) -> str:
-        key = f"{self._run.id}:{without_attempts(call.key)}:{digest}"
         # Where somebody decided that a call on a part that was cut off is made again, it is another call.
-        cuts = self._book.cuts(call.key)
-        return f"{key}:{cuts}" if cuts else key
+        cuts = str(self._book.cuts(call.key) or "")
+        named = "\0".join((self._run.id, without_attempts(call.key), call.kind, call.name, digest, cuts))
+        return hashlib.sha256(named.encode()).hexdigest()[:32]
 
     async def _earlier(self, call: Call, label: str) -> Entry | None:
         """Return the same call of an earlier attempt; one that still goes on, since its step timed out, is awaited."""
@@ -174,22 +174,19 @@ class Calls:
             del self._flying[key]
             asyncio.get_running_loop().call_soon(flying.set_result, None)
 
-    async def _in_doubt(self, call: Call, entry: Entry, arguments: JsonObject) -> Answer | None:
+    async def _in_doubt(
+        self, call: Call, entry: Entry, digest: str, spec: ToolSpec | None, arguments: JsonObject
+    ) -> Answer | None:
         """Return the outcome that was decided on; None to make the call again."""
-        prompt = f"{call.name} was called and its answer was lost. Did it happen?"
-        request = {"prompt": prompt, "context": {"tool": call.name, "arguments": arguments}}
         self._book.event("run.in_doubt", {"call": call.name, "key": call.key})
-        key = f"{call.key}!doubt"
-        decision = await self._waits.until_decided(NewWait(key, "in_doubt", call.name, request))
-        self._waits.take(key)
-        chosen = (decision or {}).get("decision")
-        if chosen == "retry":
-            return None
-        if chosen == "value":
-            answer = give((decision or {}).get("value"))
+        wait = doubt_wait(self._run, call, digest, spec, arguments)
+        if spec is not None and spec.on_doubt == "fail":
+            answer = answer_doubt(call.name, None, ", and the operator's rule is to fail")
         else:
-            answer = refuse("ToolError", f"{call.name} was given up: its answer was lost", IN_DOUBT, tool=call.name)
-        return self._settle(call, entry, answer)
+            decision = await self._waits.until_decided(wait)
+            self._waits.take(wait.key)
+            answer = answer_doubt(call.name, decision)
+        return None if answer is None else self._settle(call, entry, answer)
 
     # -- the host's own functions ------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 
+from stepwell.engine.doubting import settle_doubt
 from stepwell.engine.ending import end_run
 from stepwell.engine.reopening import find_row, reopen
 from stepwell.engine.verdict import End, end_data, read_end, write_end
@@ -15,6 +16,12 @@ from stepwell.store.runs import RunRow
 from stepwell.store.waits import WaitRow
 
 MAX_TEXT = 4000  # characters of a reason or an answer
+HINTS = {
+    "approval": "approve_run decides it.",
+    "input": "approve_run with decision='answer' answers it.",
+    "event": "emit_event sends what it waits for.",
+    "in_doubt": "resume_run decides it: 'retry', 'value' or 'fail'.",
+}
 
 
 def decide(
@@ -50,14 +57,22 @@ def decide(
             f"{wait.key!r} of run {run_id} expired at {time.strftime('%H:%M:%S UTC', time.gmtime(wait.until))}"
         )
     record: JsonObject = given | {"reason": reason[:MAX_TEXT], "reviewer": reviewer[:200], "via": via, "at": now}
-    if not waits.decide_wait(connection, run_id, wait.key, record, now):
-        raise Conflict(f"{wait.key!r} of run {run_id} has been decided already")
+    waits.decide_wait(connection, run_id, wait.key, record, now)
     shown = {name: record[name] for name in ("decision", "reason", "reviewer", "via") if record.get(name)}
     timeline.add_event(connection, run_id, now, "wait.decided", {"key": wait.key, "kind": wait.kind} | shown)
     runs.wake_run(connection, run_id)
 
 
-def resume(connection: sqlite3.Connection, run_id: str, decision: str | None, *, value: Json, via: str) -> None:
+def resume(
+    connection: sqlite3.Connection,
+    run_id: str,
+    decision: str | None,
+    *,
+    value: Json,
+    key: str | None = None,
+    digest: str | None = None,
+    via: str,
+) -> None:
     """Let a failed, cancelled or dead run go on from its journal, or decide on a call in doubt.
 
     Raises:
@@ -69,8 +84,12 @@ def resume(connection: sqlite3.Connection, run_id: str, decision: str | None, *,
         _discard(connection, row, via)
         return
     doubts = [wait for wait in waits.list_waits(connection, run_id, "open") if wait.kind == "in_doubt"]
+    if key is not None:
+        doubts = [wait for wait in doubts if wait.key == key]
+        if not doubts:
+            raise _not_open(connection, row, key)
     if doubts:
-        _settle_doubt(connection, row, doubts[0], decision, value, via)
+        settle_doubt(connection, row, doubts[0], decision, value=value, digest=digest, via=via)
         return
     if decision not in (None, "retry"):
         raise Conflict(f"run {run_id} has no call in doubt, so {decision!r} says nothing", hint="Leave decision out.")
@@ -136,24 +155,42 @@ def give_back(connection: sqlite3.Connection, row: RunRow, now: float) -> None:
 def _pick(connection: sqlite3.Connection, row: RunRow, key: str | None, decision: str) -> WaitRow:
     open_waits = [w for w in waits.list_waits(connection, row.id, "open") if w.kind in ("approval", "input")]
     if key is not None:
-        for wait in open_waits:
-            if wait.key == key:
-                return wait
-        done = waits.find_wait(connection, row.id, key)
-        if done is not None:
-            raise Conflict(f"{key!r} of run {row.id} has been decided already", hint="Nothing more to do for it.")
-    keys = ", ".join(repr(wait.key) for wait in open_waits)
-    if key is not None:
-        raise Conflict(f"run {row.id} does not wait for {key[:80]!r}", hint=f"It waits for {keys or 'nobody'}.")
+        named = next((wait for wait in open_waits if wait.key == key), None)
+        if named is None:
+            raise _not_open(connection, row, key)
+        return named
     if not open_waits:
         raise Conflict(
-            f"run {row.id} is {row.status} and waits for no approval or answer",
+            f"run {row.id} {_stands(row)} and waits for no approval or answer",
             hint=f"get_run(run_id={row.id!r}) shows where it stands.",
         )
     fitting = [wait for wait in open_waits if (wait.kind == "approval") == (decision != "answer")]
     if len(open_waits) > 1 and len(fitting) != 1:
+        keys = ", ".join(repr(wait.key) for wait in open_waits)
         raise Conflict(f"run {row.id} waits for several: {keys}", hint="Give the key of the one you mean.")
     return (fitting or open_waits)[0]
+
+
+def _not_open(connection: sqlite3.Connection, row: RunRow, key: str) -> Conflict:
+    """Return why nothing can be decided at a key."""
+    wait = waits.find_wait(connection, row.id, key)
+    if row.status not in LIVE and (wait is None or wait.status == "void"):
+        return Conflict(f"run {row.id} {_stands(row)}: {key[:80]!r} waits for nothing any more")
+    decision = {} if wait is None or wait.decision is None else wait.decision
+    if wait is None or wait.status == "void":
+        keys = ", ".join(repr(w.key) for w in waits.list_waits(connection, row.id, "open")) or "nothing"
+        return Conflict(f"run {row.id} does not wait for {key[:80]!r}", hint=f"It waits for {keys}.")
+    if wait.status == "open":
+        return Conflict(f"{key!r} of run {row.id} is a wait of the kind {wait.kind}", hint=HINTS.get(wait.kind, ""))
+    if decision == waits.EXPIRED:
+        return Conflict(f"{key!r} of run {row.id} expired: nobody decided in time")
+    who = " by ".join(str(decision[name]) for name in ("decision", "reviewer") if decision.get(name))
+    via = f", via {decision['via']}" if decision.get("via") else ""
+    return Conflict(f"{key!r} of run {row.id} has been decided already ({who}{via})", hint="Nothing more to do for it.")
+
+
+def _stands(row: RunRow) -> str:
+    return f"is {row.status}" if row.status in LIVE else f"has ended as {row.status}"
 
 
 def _answer(wait: WaitRow, decision: str, value: Json) -> JsonObject:
@@ -198,21 +235,6 @@ def _option(value: str, options: list[str], request: JsonObject) -> str:
 
 def _choices(options: list[str]) -> str:
     return f" One of: {', '.join(options)}." if options else ""
-
-
-def _settle_doubt(
-    connection: sqlite3.Connection, row: RunRow, wait: WaitRow, decision: str | None, value: Json, via: str
-) -> None:
-    if decision not in ("retry", "value", "fail"):
-        raise Conflict(
-            f"run {row.id} does not know whether {wait.name!r} had its effect",
-            hint="Find out, then resume_run with decision 'retry' (call it again), 'value' (it happened; give its "
-            "result as value) or 'fail' (give the step up).",
-        )
-    now = time.time()
-    waits.decide_wait(connection, row.id, wait.key, {"decision": decision, "value": value, "via": via}, now)
-    timeline.add_event(connection, row.id, now, "wait.decided", {"key": wait.key, "decision": decision, "via": via})
-    runs.wake_run(connection, row.id)
 
 
 def _discard(connection: sqlite3.Connection, row: RunRow, via: str) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from stepwell.engine.border import across_runs
 from stepwell.engine.state import forget_run
 from stepwell.model import LIVE, JsonObject, RunStatus
-from stepwell.store import runs, timeline, waits
+from stepwell.store import journal, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
 NAMES = {RunStatus.CANCELLED: "Cancelled", RunStatus.DEAD: "Dead", RunStatus.REJECTED: "ApprovalDenied"}
@@ -25,6 +25,7 @@ def end_run(
 ) -> None:
     """End a run: void what it waits for, write its last event, tell a parent that waits for it."""
     runs.finish_run(connection, row.id, status, now, output=output, error=error, reason=reason)
+    journal.doubt_open(connection, row.id)
     if status in (RunStatus.COMPLETED, RunStatus.TERMINATED, RunStatus.REJECTED):
         forget_run(connection, row)  # the others can be resumed
     shown = {"reason": reason} if reason else {}

@@ -186,6 +186,8 @@ class Engine:
         *,
         value: Json = None,
         version: str | None = None,
+        key: str | None = None,
+        digest: str | None = None,
         via: str,
     ) -> Run:
         """Let a failed or cancelled run go on from its journal, or say what became of a call in doubt.
@@ -193,16 +195,19 @@ class Engine:
         With `version` (a hash or its beginning, or "current") the run goes on with that version of its workflow from
         where the two agree; `decision` then says what to do with effects beyond that point: "value" uses their
         results where the version makes the same calls, "retry" makes them again.
+        Of several calls in doubt it is the one that was lost first, unless `key` names one.
 
         Raises:
             NotFound: no such run or version.
-            Conflict: the run is in no state for that, or a decision is needed.
+            Conflict: the run is in no state for that, a decision is needed, or `digest` is of another call.
         """
         _check_json(value)
         if version is not None and await self._continue(run_id, version, decision, via):
             self._changed(run_id)
             return await self.get(run_id)
-        await self._database.write(lambda c: deciding.resume(c, run_id, decision, value=value, via=via))
+        await self._database.write(
+            lambda c: deciding.resume(c, run_id, decision, value=value, key=key, digest=digest, via=via)
+        )
         self._changed(run_id)
         return await self.get(run_id)
 
@@ -286,16 +291,16 @@ class Engine:
         return await self._database.read(lambda c: artifacts.list_artifacts(c, run_id))
 
     async def _rests(self, run: Run, deadline: float) -> bool:
-        if run.status not in LIVE or run.status is RunStatus.IN_DOUBT:
+        if run.status not in LIVE:
             return True
         if run.status is RunStatus.SLEEPING:
             return all(wait.until is not None and wait.until > deadline for wait in run.waiting_for)
-        if run.status is not RunStatus.WAITING:
+        if run.status not in (RunStatus.WAITING, RunStatus.IN_DOUBT):
             return False
         for wait in run.waiting_for:
             if wait.until is not None and wait.until <= deadline:
                 return False
-            if wait.kind == "child":
+            if wait.kind == "child" and run.status is RunStatus.WAITING:
                 child = await self._get(wait.context["run_id"], steps=False)
                 if not await self._rests(child, deadline):
                     return False

@@ -119,12 +119,16 @@ class Execution:
         services = self._services
         version = await services.workflows.version(self.run.version)
         await begin_anew(services.recorder, self.lease, self.run, version.options)
-        entries, rows = await services.database.read(
-            lambda c: (journal.list_entries(c, self.run.id), waits.list_waits(c, self.run.id, "open", "decided"))
+        entries, rows, dropped = await services.database.read(
+            lambda c: (
+                journal.list_entries(c, self.run.id),
+                waits.list_waits(c, self.run.id, "open", "decided"),
+                waits.list_dropped(c, self.run.id),
+            )
         )
         self._book = Book(services.recorder, self.lease, entries)
         self._waits = Waiting(
-            self.run, services.database, self._book, {row.key: row for row in rows}, self._wait_opened
+            self.run, services.database, self._book, {row.key: row for row in rows}, dropped, self._wait_opened
         )
         self._calls = Calls(services, self.run, self._waits)
         self._limits, self._options = own_limits(services.limits, version), version.options
@@ -330,7 +334,7 @@ class Execution:
     def _pause(self) -> End | None:
         """Return the pause that the run can make now: its guest waits, and only for what needs no process."""
         waiting = self._waits.open
-        if not self._idle or not waiting or len(waiting) < len(self._open):
+        if not self._idle or not waiting or len(waiting) < len(self._open) or self._waits.keeps_dropped():
             return None
         kinds = {wait.kind for wait in waiting.values()}
         wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)
@@ -340,8 +344,9 @@ class Execution:
             self._services.runs.yield_slot(self.run.id)
             return None
         if "in_doubt" in kinds:
-            return End(RunStatus.IN_DOUBT, wake_at=wake_at)
-        return End(RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING, wake_at=wake_at)
+            return End(RunStatus.IN_DOUBT, wake_at=wake_at, keys=tuple(waiting))
+        status = RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING
+        return End(status, wake_at=wake_at, keys=tuple(waiting))
 
     def _wait_opened(self) -> None:
         # The guest may have said that it is idle before the task that answers its call came to open the wait.
@@ -392,7 +397,7 @@ class Execution:
             if end.error is not None:
                 sleep_until_retry(connection, run, end, self._options, now)
                 return
-            runs.park_run(connection, run.id, end.status, end.wake_at)
+            runs.park_run(connection, run.id, end.status, end.wake_at, end.keys)
             kind = "run.in_doubt" if end.status is RunStatus.IN_DOUBT else "run.waiting"
             timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
 

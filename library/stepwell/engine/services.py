@@ -23,7 +23,7 @@ class HostFunctions(Protocol):
     async def act(self, name: str, kwargs: JsonObject, run_id: str, idempotency_key: str) -> Json:
         """Do something that may be done again with the same result: `workflows.create`, `events.emit`, ...
 
-        The key names run, call and arguments; it is the same on every repetition.
+        The key stands for run, call and arguments; it is the same on every repetition.
         """
         ...
 

@@ -28,6 +28,8 @@ class End:
     error: ErrorInfo | None = None
     reason: str | None = None
     wake_at: float | None = None
+    keys: tuple[str, ...] = ()
+    """Of what a parked run waits for."""
 
     @property
     def parked(self) -> bool:

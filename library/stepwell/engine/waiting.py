@@ -35,20 +35,26 @@ class Waiting:
     book: Book
     rows: dict[str, WaitRow]
     """Waits that were there when the run was taken up."""
+    dropped: set[str]
+    """Waits that an earlier attempt gave up, which this one will give up again when it has come so far."""
     opened: Callable[[], None]
     """Called when a wait has been opened: the run may be able to pause now."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
 
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
         """Open the wait, or go on with the one of an earlier attempt; return the decision, None at its deadline."""
         row = self.rows.pop(wait.key, None)
+        if row is not None and row.digest != wait.digest:
+            row = None  # it is about something else, and so is its decision
         if row is not None and row.status in ("open", "decided"):
             wait = NewWait(wait.key, wait.kind, wait.name, row.request, row.digest, row.until)
         decided = asyncio.get_running_loop().create_future()
         if row is not None and row.status == "decided" and row.decision is not None:
             decided.set_result(row.decision)
         if row is None or row.status not in ("open", "decided"):
+            await self._while_dropped(wait)
             self._store(wait)
         self.open[wait.key] = wait
         self._decisions[wait.key] = decided
@@ -66,6 +72,7 @@ class Waiting:
         `look` decides the wait if so, in the transaction that opens it.
         """
         if wait.key not in self.rows:
+            await self._while_dropped(wait)
             self._store(wait)
             self.book.write(look)
             await self.book.durable()
@@ -81,6 +88,21 @@ class Waiting:
         """Return the oldest event that the run has not had, None at the deadline."""
         now = time.time()
         return await self.until_given(wait, lambda c: give(c, self.run.id, wait.name, now))
+
+    async def _while_dropped(self, wait: NewWait) -> None:
+        """Let the replay come to where an earlier attempt gave the wait up; its task is cancelled there."""
+        if wait.key in self.dropped:
+            self.open[wait.key] = NewWait(wait.key, wait.kind, wait.name)
+            self.opened()
+            await self._wanted.wait()
+            self.dropped.discard(wait.key)
+
+    def keeps_dropped(self) -> bool:
+        """Whether waits are asked for that an earlier attempt gave up; now that nothing runs they are opened."""
+        kept = bool(self.dropped & self.open.keys())
+        if kept:
+            self._wanted.set()
+        return kept
 
     async def _before_deadline(self, wait: NewWait, decided: "asyncio.Future[JsonObject]") -> JsonObject | None:
         # The wall clock may be set while the process sleeps: what counts is the deadline as it is stored.
@@ -166,8 +188,12 @@ def approval_wait(run: RunRow, key: str, name: str, label: str, kwargs: JsonObje
         "prompt": _text(kwargs.get("prompt") or f"Approve {name}?", MAX_PROMPT),
         "context": kwargs.get("context"),
     }
-    bound = hashlib.sha256("\0".join((run.id, run.version, key, label)).encode()).hexdigest()[:12]
-    return NewWait(key, "approval", name, request, bound, _deadline(kwargs))
+    return NewWait(key, "approval", name, request, bound_digest(run, key, label), _deadline(kwargs))
+
+
+def bound_digest(run: RunRow, key: str, label: str) -> str:
+    """Return what binds a decision to run, version, call and arguments."""
+    return hashlib.sha256("\0".join((run.id, run.version, key, label)).encode()).hexdigest()[:12]
 
 
 def event_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:

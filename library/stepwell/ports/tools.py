@@ -23,6 +23,10 @@ class ToolSpec:
     """Has effects, and a second call with the same idempotency key or arguments has no further one."""
     destructive: bool = False
     policy: Literal["allow", "approve", "deny"] = "allow"
+    on_doubt: Literal["ask", "fail"] = "ask"
+    """What becomes of a call whose answer was lost and that may not be repeated."""
+    ask_s: float | None = None
+    """How long is asked, until it fails; None: for ever."""
 
     @property
     def repeatable(self) -> bool:
@@ -37,7 +41,7 @@ class CallContext:
     run_id: str
     workflow: str
     idempotency_key: str
-    """Names run, call and arguments; the same on every repetition."""
+    """Stands for run, call and arguments, in 32 hexadecimal digits; the same on every repetition."""
     extras: JsonObject = field(default_factory=dict[str, Json])
 
 

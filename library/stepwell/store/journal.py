@@ -133,6 +133,13 @@ def set_aside(connection: sqlite3.Connection, run_id: str, entry: Entry) -> None
     )
 
 
+def doubt_open(connection: sqlite3.Connection, run_id: str) -> None:
+    """Note that calls which were sent and not answered when their run ended are in doubt."""
+    connection.execute(
+        "UPDATE journal SET status = 'in_doubt' WHERE run_id = ? AND kind = 'tool' AND status = 'open'", (run_id,)
+    )
+
+
 def doubt_again(connection: sqlite3.Connection, run_id: str, seq: int) -> None:
     """Let a call that was given up be decided on again, since nobody knows whether it had its effect."""
     connection.execute(

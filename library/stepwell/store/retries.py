@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from stepwell.store import waits
+
 
 def sleep_until_retry(connection: sqlite3.Connection, run_id: str, error: str | None, wake_at: float) -> None:
     """Let go of a failed run until then, and void what it waited for; a cancel that was asked for is obeyed at once."""
@@ -12,7 +14,7 @@ def sleep_until_retry(connection: sqlite3.Connection, run_id: str, error: str | 
            WHERE id = ?3""",
         (error, wake_at, run_id),
     )
-    connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
+    waits.close_waits(connection, run_id)
 
 
 def count_failure(connection: sqlite3.Connection, run_id: str) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.model import LIVE, JsonObject, RunStatus
-from stepwell.store import emitted
+from stepwell.store import waits
 
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
@@ -163,13 +164,16 @@ def holds(connection: sqlite3.Connection, run_id: str, worker: str, epoch: int) 
     return connection.execute(sql, (run_id, worker, epoch)).fetchone() is not None
 
 
-def park_run(connection: sqlite3.Connection, run_id: str, status: RunStatus, wake_at: float | None) -> None:
-    """Let go of a run that only waits. A decision that came meanwhile makes it pending at once."""
+def park_run(
+    connection: sqlite3.Connection, run_id: str, status: RunStatus, wake_at: float | None, keys: Sequence[str]
+) -> None:
+    """Let go of a run that only waits, at these keys. A decision that came meanwhile makes it pending at once."""
     connection.execute(
         """UPDATE runs SET owner = NULL, wake_at = ?, status = CASE WHEN cancel_reason IS NOT NULL OR EXISTS (
-               SELECT 1 FROM waits WHERE run_id = runs.id AND status = 'decided') THEN 'pending' ELSE ? END
+               SELECT 1 FROM waits WHERE run_id = runs.id AND status = 'decided'
+                   AND key IN (SELECT value FROM json_each(?))) THEN 'pending' ELSE ? END
            WHERE id = ?""",
-        (wake_at, status, run_id),
+        (wake_at, json.dumps(keys), status, run_id),
     )
 
 
@@ -228,14 +232,13 @@ def finish_run(
     error: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """End a run and void what it still waits for."""
+    """End a run; what it still waits for becomes void."""
     connection.execute(
         """UPDATE runs SET status = ?, output = ?, error = ?, reason = ?, owner = NULL, wake_at = NULL, finished_at = ?
            WHERE id = ?""",
         (status, output, error, reason, now, run_id),
     )
-    emitted.give_back(connection, run_id)
-    connection.execute("UPDATE waits SET status = 'void' WHERE run_id = ? AND status IN ('open', 'decided')", (run_id,))
+    waits.close_waits(connection, run_id)
 
 
 def unwind_run(connection: sqlite3.Connection, run_id: str, end: JsonObject) -> None:

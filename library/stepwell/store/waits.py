@@ -9,6 +9,7 @@ from stepwell.model import JsonObject, Wait
 from stepwell.store import emitted
 
 EXPIRED: JsonObject = {"decision": "expired"}
+DROPPED: JsonObject = {"decision": "dropped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,13 @@ class NewWait:
 
 
 def open_wait(connection: sqlite3.Connection, run_id: str, wait: NewWait, now: float) -> None:
-    """Store a wait; one that is there already stays as it is, with its deadline and its decision."""
+    """Store a wait; one for the same that is there already stays as it is, with its deadline and its decision."""
     connection.execute(
         """INSERT INTO waits (run_id, key, kind, name, request, digest, until, status, opened_at)
            VALUES (?, ?, ?, ?, ?, ?, ?, 'open', ?)
            ON CONFLICT (run_id, key) DO UPDATE SET status = 'open', until = excluded.until, decision = NULL,
                request = excluded.request, digest = excluded.digest, kind = excluded.kind
-           WHERE status IN ('void', 'taken')""",
+           WHERE status IN ('void', 'taken') OR digest != excluded.digest""",
         (run_id, wait.key, wait.kind, wait.name, json.dumps(wait.request), wait.digest, wait.until, now),
     )
 
@@ -90,12 +91,34 @@ def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
 
 
 def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
-    """Close the wait of a call, and the gates before it: nobody waits any more. What it was given is given back."""
+    """Close the wait of a call, and the gates before it: its branch was cancelled. What it was given is given back."""
     emitted.give_back(connection, run_id, key)
     connection.execute(
-        """UPDATE waits SET status = 'void' WHERE run_id = ? AND key IN (?, ?, ?) AND status IN ('open', 'decided')""",
-        (run_id, key, f"{key}!policy", f"{key}!doubt"),
+        """UPDATE waits SET status = 'void', decision = ?
+           WHERE run_id = ? AND key IN (?, ?, ?) AND status IN ('open', 'decided')""",
+        (json.dumps(DROPPED), run_id, key, f"{key}!policy", f"{key}!doubt"),
     )
+
+
+def list_dropped(connection: sqlite3.Connection, run_id: str) -> set[str]:
+    """Return the keys of waits whose branch was cancelled: a replay cancels it again, and nobody is asked again."""
+    sql = "SELECT key FROM waits WHERE run_id = ? AND status = 'void' AND decision = ?"
+    return {row["key"] for row in connection.execute(sql, (run_id, json.dumps(DROPPED)))}
+
+
+def close_waits(connection: sqlite3.Connection, run_id: str) -> None:
+    """The run ends, or begins anew: it waits for nothing more.
+
+    What a person was told to be taken stays, for a run that is resumed; events go back.
+    """
+    emitted.give_back(connection, run_id)
+    connection.execute(
+        """UPDATE waits SET status = 'void' WHERE run_id = ?
+               AND (status = 'open' OR status = 'decided' AND kind NOT IN ('approval', 'input', 'in_doubt'))""",
+        (run_id,),
+    )
+    # A resumed run may take another path, on which a branch is not cancelled.
+    connection.execute("UPDATE waits SET decision = NULL WHERE run_id = ? AND status = 'void'", (run_id,))
 
 
 def expire_wait(connection: sqlite3.Connection, run_id: str, key: str, now: float) -> None:

@@ -2,12 +2,12 @@
 
 from stepwell.tools.binding import signature
 from stepwell.tools.network import NetworkPolicy, is_host_pattern
-from stepwell.tools.rules import InDoubt, Policy, ToolRules
+from stepwell.tools.rules import DoubtRule, Policy, ToolRules
 from stepwell.tools.tool import OutcomeUnknown
 from stepwell.tools.toolbox import Toolbox, open_toolbox
 
 __all__ = [
-    "InDoubt",
+    "DoubtRule",
     "NetworkPolicy",
     "OutcomeUnknown",
     "Policy",

@@ -23,6 +23,8 @@ from stepwell.tools.recipes import DEFAULT_RECIPE, CommandFile, ExitRule, Recipe
 from stepwell.tools.tool import OutcomeUnknown
 from stepwell.tools.words import Invocation, build, find_targets, make_schema
 
+KEY_VARIABLE = "STEPWELL_IDEMPOTENCY_KEY"
+
 
 class CommandTool:
     """One recipe of a command-line tool."""
@@ -61,7 +63,7 @@ class CommandTool:
             )
         invocation = await self._invocation(arguments)
         async with self._slots:
-            ended = await self._run(spec, program, invocation)
+            ended = await self._run(spec, program, invocation, context.idempotency_key)
         return self._result(spec, ended)
 
     async def _invocation(self, arguments: JsonObject) -> Invocation:
@@ -73,13 +75,13 @@ class CommandTool:
             }
             return build(self._file, self._recipe, complete, targets, addresses)
 
-    async def _run(self, spec: ToolSpec, program: str, invocation: Invocation) -> Ended:
+    async def _run(self, spec: ToolSpec, program: str, invocation: Invocation, key: str) -> Ended:
         scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="stepwell-"))
         try:
             return await run_command(
                 Command(
                     words=(program, *invocation.words),
-                    environment=self._environment(scratch),
+                    environment=self._environment(scratch) | {KEY_VARIABLE: key},
                     directory=Path(self._file.directory) if self._file.directory else scratch,
                     stdin=invocation.stdin,
                     timeout_s=self._file.timeout_s,

@@ -8,8 +8,18 @@ from typing import Literal, TypeAlias, TypeVar
 from stepwell.ports import ToolSpec
 
 Policy: TypeAlias = Literal["allow", "approve", "deny"]
-InDoubt: TypeAlias = Literal["retry", "ask"]
+InDoubt: TypeAlias = Literal["ask", "retry", "fail"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtRule:
+    """What becomes of a call that was sent and not answered."""
+
+    action: InDoubt
+    """Somebody decides; it is made again; the workflow gets an error."""
+    ask_s: float | None = None
+    """With `ask`: fail after so many seconds without a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +27,17 @@ class ToolRules:
     """Patterns over dotted names; of those that match, the last one counts."""
 
     policy: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
-    in_doubt: Mapping[str, InDoubt] = field(default_factory=dict[str, InDoubt])
-    """Whether a call whose answer was lost is made again, or a person decides."""
+    in_doubt: Mapping[str, DoubtRule] = field(default_factory=dict[str, DoubtRule])
 
     def apply(self, spec: ToolSpec) -> ToolSpec:
         """Return the tool as workflows get it. Destructive tools need approval unless a rule says otherwise."""
         policy = _last_match(self.policy, spec.name) or ("approve" if spec.destructive else "allow")
-        match _last_match(self.in_doubt, spec.name):
-            case "retry" if not spec.read_only:
-                return replace(spec, policy=policy, idempotent=True)
-            case "ask":
-                return replace(spec, policy=policy, read_only=False, idempotent=False)
-            case _:
-                return replace(spec, policy=policy)
+        rule = _last_match(self.in_doubt, spec.name)
+        if rule is None:
+            return replace(spec, policy=policy)
+        if rule.action == "retry":
+            return replace(spec, policy=policy, idempotent=spec.idempotent or not spec.read_only)
+        return replace(spec, policy=policy, read_only=False, idempotent=False, on_doubt=rule.action, ask_s=rule.ask_s)
 
 
 def _last_match(patterns: Mapping[str, T], name: str) -> T | None:

@@ -9,6 +9,7 @@ import click
 from stepwell.errors import Conflict, Forbidden
 from stepwell.model import LIVE, Json, Run, RunStatus
 from stepwell_server.app import App
+from stepwell_server.authority import find_doubt, needs_person
 from stepwell_server.cli.arguments import read_json
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.executing import execute
@@ -96,6 +97,7 @@ def answer(invocation: Invocation, run_id: str, value: str, as_json: bool, key: 
 )
 @click.option("--value", "value_text", metavar="JSON", help="The outcome, with --decision value.")
 @click.option("--version", help="Go on with this version of the workflow: the beginning of its hash, or current.")
+@_key
 @_no_wait
 @click.pass_obj
 def resume(
@@ -104,6 +106,7 @@ def resume(
     decision: Literal["retry", "value", "fail", "discard"] | None,
     value_text: str | None,
     version: str | None,
+    key: str | None,
     no_wait: bool,
 ) -> int:
     """Go on with RUN: one that has failed, was interrupted or cancelled, or is in doubt.
@@ -118,21 +121,29 @@ def resume(
         run = await app.engine.get(run_id)
         if decision is None and version is None and run.status in LIVE:
             return _take_up(run)
-        return await app.engine.resume(run_id, decision, value=value, version=version, via="cli")
+        doubt = find_doubt(run, key)
+        if decision in ("retry", "value") and doubt is not None and needs_person(app, doubt):
+            _demand_person()
+        return await app.engine.resume(run_id, decision, value=value, version=version, key=key, via="cli")
 
     return _decide(invocation, decide, no_wait=no_wait)
 
 
 def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: str | None, **more: Any) -> Decide:
     async def decide(app: App) -> Run:
-        if decision == "approve" and app.settings.policy.approvals == "person" and not is_interactive():
-            raise Forbidden(
-                "This home demands a person for approvals (stepwell.toml: [policy] approvals).",
-                hint="Approve at a terminal, or in a client that asks its user.",
-            )
+        if decision == "approve" and app.settings.policy.approvals == "person":
+            _demand_person()
         return await app.engine.decide(run_id, decision, reviewer=reviewer or _user(), via="cli", **more)
 
     return decide
+
+
+def _demand_person() -> None:
+    if not is_interactive():
+        raise Forbidden(
+            "This home demands a person for approvals (stepwell.toml: [policy] approvals).",
+            hint="Approve at a terminal, or in a client that asks its user.",
+        )
 
 
 def _decide(invocation: Invocation, decide: Decide, *, no_wait: bool) -> int:

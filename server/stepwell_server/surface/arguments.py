@@ -165,6 +165,8 @@ class ResumeRun(Arguments):
         Field(description="In doubt: made (value), not made (retry), or give up (fail). Dead: discard puts it away"),
     ] = None
     value: Annotated[Any, Field(description="With decision=value: the call's result")] = None
+    key: Annotated[Text | None, Field(max_length=1000, description="Which call in doubt, if several are")] = None
+    digest: Annotated[Text | None, Field(max_length=200, description="As shown in waiting_for")] = None
     version: Annotated[
         Text | None, Field(max_length=64, description="Go on with this mended version, or 'current', where it agrees")
     ] = None

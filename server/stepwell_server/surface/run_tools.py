@@ -4,6 +4,7 @@ from stepwell.engine import StartOptions
 from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
+from stepwell_server.authority import find_doubt, needs_approval, needs_person
 from stepwell_server.surface.arguments import (
     ApproveRun,
     CancelRun,
@@ -24,6 +25,7 @@ FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
 RESUME_WAIT_S = 20.0
 MAX_LISTED_ERROR = 300  # characters
 ORIGIN = "client"
+DOUBT_DECISIONS = ("retry", "value", "fail")
 POLICY_GATE = "!policy"  # the end of the key of an approval that the operator demands, not the workflow
 
 
@@ -111,11 +113,39 @@ async def list_runs(call: Call, given: ListRuns) -> Answer:
 async def resume_run(call: Call, given: ResumeRun) -> Answer:
     """Let a run go on that has stopped."""
     engine = call.app.engine
+    if given.decision in DOUBT_DECISIONS:
+        _check_authority(call, await engine.get(given.run_id), given)
 
     async def resume() -> Run:
-        return await engine.resume(given.run_id, given.decision, value=given.value, version=given.version, via=ORIGIN)
+        return await engine.resume(
+            given.run_id,
+            given.decision,
+            value=given.value,
+            version=given.version,
+            key=given.key,
+            digest=given.digest,
+            via=ORIGIN,
+        )
 
     return _answer(call, await follow(call, resume, RESUME_WAIT_S))
+
+
+def _check_authority(call: Call, run: Run, given: ResumeRun) -> None:
+    doubt = find_doubt(run, given.key)
+    if doubt is None or not needs_approval(call.app, doubt):
+        return
+    if needs_person(call.app, doubt):
+        raise Forbidden(
+            f"Only a person may decide about {doubt.name}: it must be approved, and [policy] approvals is "
+            '"person" in stepwell.toml.',
+            hint=f"Tell the user to decide in a terminal: {_doubt_by_hand(run)}.",
+        )
+    if not given.digest:
+        raise InvalidArguments(
+            f"resume_run: `digest` is missing; {doubt.name} must be approved, and it says which call is decided.",
+            hint=f'Call resume_run(run_id="{run.id}", decision="{given.decision}", key="{doubt.key}", '
+            f'digest="{doubt.digest}") after the user has decided.',
+        )
 
 
 async def cancel_run(call: Call, given: CancelRun) -> Answer:
@@ -166,7 +196,10 @@ def _answer(call: Call, followed: Follow, *, failing: bool = False) -> Answer:
 
 
 def _next(call: Call, run: Run) -> JsonObject:
-    """Return another `next` where `approve_run` is of no use."""
+    """Return another `next` where the client may not decide."""
+    doubt = find_doubt(run)
+    if doubt is not None and needs_person(call.app, doubt):
+        return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_doubt_by_hand(run)}."}
     asked = any(wait.kind in ASKED_KINDS for wait in run.waiting_for)
     if not asked or call.app.settings.policy.approvals != "person":
         return {}
@@ -175,3 +208,7 @@ def _next(call: Call, run: Run) -> JsonObject:
 
 def _by_hand(run: Run) -> str:
     return f"stepwell approve {run.id} (or reject, answer)"
+
+
+def _doubt_by_hand(run: Run) -> str:
+    return f"stepwell resume {run.id} --decision retry (or value, fail)"

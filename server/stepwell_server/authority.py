@@ -1,0 +1,21 @@
+"""Who may decide about a call in doubt: whoever may approve it, where its tool must be approved."""
+
+from stepwell.model import Run, Wait
+from stepwell_server.app import App
+
+
+def find_doubt(run: Run, key: str | None = None) -> Wait | None:
+    """Return the call in doubt that a decision is about: the one of that key, else the first."""
+    doubts = [wait for wait in run.waiting_for if wait.kind == "in_doubt" and key in (None, wait.key)]
+    return doubts[0] if doubts else None
+
+
+def needs_approval(app: App, doubt: Wait) -> bool:
+    """Whether the tool must be approved; one that is gone may have had to be."""
+    spec = app.tools.find_tool(doubt.name)
+    return spec is None or spec.policy == "approve"
+
+
+def needs_person(app: App, doubt: Wait) -> bool:
+    """Whether only a person may decide."""
+    return app.settings.policy.approvals == "person" and needs_approval(app, doubt)
