@@ -118,19 +118,18 @@ async def test_scenario_20_a_run_that_is_woken_before_its_time_sleeps_on(tmp_pat
 async def test_scenario_20_a_process_that_waits_for_a_timer_goes_by_the_clock_as_it_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    clock = SimpleNamespace(offset=0.0)
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: time.time() + clock.offset))
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: clock.now))
     monkeypatch.setattr(waiting, "CLOCK_S", 0.05)
     async with Session(make_home(tmp_path / "home")) as session:
         await session.add_workflow("nap", "async def run(ctx):\n    await ctx.sleep(1)\n    return 'woke'\n")
         run = await session.start("nap")
         async with asyncio.timeout(30):
             while not (await session.get(run)).waiting_for:
-                await session.app.engine.wait(run.id, 0.02)
-        clock.offset = -3600.0
-        run = await session.wait(run, 2)
-        assert run.status is RunStatus.RUNNING  # it would have fired after a second
-        clock.offset = 10.0
+                await session.wait(run, 0.02)
+        run = await session.wait(run, 1.5)
+        assert run.status is RunStatus.RUNNING  # more than a second has passed, but not by the clock
+        clock.now = 1001.0
         run = await session.wait(run, 30)
 
     assert run.output == "woke"
