@@ -200,8 +200,9 @@ def test_an_event_reaches_the_run_that_waits_for_it_once(stepwell: Stepwell) -> 
     stepwell.create("payment", source)
     assert stepwell.here("run", "payment", "--run-id", "p").code == 3
 
-    sent = stepwell.json("emit", "paid", "--json", '{"amount": 3}', "--event-id", "e1")
-    again = stepwell.json("emit", "paid", "--json", '{"amount": 3}', "--event-id", "e1")
+    sent = stepwell.json("emit", "paid", "--json", '{"amount": 3}', "--event-id", "e1", "--run", "p")
+    again = stepwell.json("emit", "paid", "--json", '{"amount": 3}', "--event-id", "e1", "--run", "p")
+    assert stepwell.here("emit", "paid", "--run", "nobody").code == 2
 
     assert (sent["delivered"], again["duplicate"]) == (["p"], True)
     assert stepwell.json("resume", "p")["output"] == {"amount": 3}

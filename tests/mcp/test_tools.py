@@ -219,6 +219,8 @@ def run(ctx: WorkflowContext) -> str:
         assert (await call(client, "emit_event", name="go", payload={"n": 1}, event_id="e-1"))["duplicate"] is True
         run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
         assert run["output"] == {"got": {"n": 1}}
+        assert (await refused(client, "emit_event", name="go", run_id=run["run_id"]))["code"] == "conflict"
+        assert (await refused(client, "emit_event", name="go", run_id="r-nobody"))["code"] == "not_found"
 
 
 async def test_the_same_key_gives_the_same_run(tmp_path: Path) -> None:
