@@ -119,17 +119,11 @@ class Execution:
         services = self._services
         version = await services.workflows.version(self.run.version)
         await begin_anew(services.recorder, self.lease, self.run, version.options)
-        entries, rows, dropped = await services.database.read(
-            lambda c: (
-                journal.list_entries(c, self.run.id),
-                waits.list_waits(c, self.run.id, "open", "decided"),
-                waits.list_dropped(c, self.run.id),
-            )
+        entries, known = await services.database.read(
+            lambda c: (journal.list_entries(c, self.run.id), waits.load_waits(c, self.run.id))
         )
         self._book = Book(services.recorder, self.lease, entries)
-        self._waits = Waiting(
-            self.run, services.database, self._book, {row.key: row for row in rows}, dropped, self._wait_opened
-        )
+        self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_opened)
         self._calls = Calls(services, self.run, self._waits)
         self._limits, self._options = own_limits(services.limits, version), version.options
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))

@@ -100,10 +100,14 @@ def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
     )
 
 
-def list_dropped(connection: sqlite3.Connection, run_id: str) -> set[str]:
-    """Return the keys of waits whose branch was cancelled: a replay cancels it again, and nobody is asked again."""
+def load_waits(connection: sqlite3.Connection, run_id: str) -> tuple[dict[str, WaitRow], set[str]]:
+    """Return the waits that a run goes on with, by key, and the keys of those whose branch was cancelled.
+
+    A replay cancels such a branch again, and nobody is asked again.
+    """
     sql = "SELECT key FROM waits WHERE run_id = ? AND status = 'void' AND decision = ?"
-    return {row["key"] for row in connection.execute(sql, (run_id, json.dumps(DROPPED)))}
+    dropped = {row["key"] for row in connection.execute(sql, (run_id, json.dumps(DROPPED)))}
+    return {row.key: row for row in list_waits(connection, run_id, "open", "decided")}, dropped
 
 
 def close_waits(connection: sqlite3.Connection, run_id: str) -> None:
