@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from stepwell.engine import RunItem
 from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
 
 MAX_RESULT = 20_000  # characters of a whole result
@@ -14,7 +15,6 @@ MAX_INPUT = 2_000
 
 def run_result(run: Run) -> dict[str, Any]:
     """Return the run as MCP results show it; what is too large is cut and says how to get it."""
-    elapsed = (run.finished_at or time.time()) - (run.started_at or run.created_at)
     shown: dict[str, Any] = {
         "run_id": run.id,
         "workflow": run.workflow,
@@ -27,7 +27,7 @@ def run_result(run: Run) -> dict[str, Any]:
         "skipped_steps": list(run.skipped_steps[-100:]),
         "tokens_used": run.tokens_used,
         "cost_usd": run.cost_usd,
-        "elapsed_seconds": round(max(0.0, elapsed), 3),
+        "elapsed_seconds": elapsed_seconds(run),
         "terminated": run.terminated,
         "termination_reason": run.termination_reason,
         "session_id": run.session_id,
@@ -37,9 +37,17 @@ def run_result(run: Run) -> dict[str, Any]:
     if run.status is RunStatus.DEAD:
         shown["failures"] = run.failures
         shown["input"] = fit(run.input, MAX_INPUT, run.id, "input")
+    if run.from_run is not None:
+        shown["from_run"] = run.from_run
     if run.warnings:
         shown["warnings"] = list(run.warnings)
     return _within_limit(shown)
+
+
+def elapsed_seconds(run: Run | RunItem) -> float:
+    """Return the seconds from the run's first start to its end, or to now."""
+    elapsed = (run.finished_at or time.time()) - (run.started_at or run.created_at)
+    return round(max(0.0, elapsed), 3)
 
 
 def _within_limit(shown: dict[str, Any]) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from typing import Any, Literal, Self
 
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.search import SearchResult
-from stepwell.engine import Comparison, Emitted, Event, StartOptions
+from stepwell.engine import Comparison, Emitted, Event, RunItem, StartOptions
 from stepwell.model import LIVE, Json, Run, Workflow
 from stepwell_server.app import App, open_app
 
 PATIENCE_S = 60.0  # a timer that is further away is not waited for, unless a timeout is given
 PAGE = 200  # workflows or events read at one time
 
-_Target = Run | str
-"""A run, or its id."""
+_Target = Run | RunItem | str
+"""A run, one of a list, or its id."""
 
 
 class Session:
@@ -122,6 +122,17 @@ class Session:
             NotFound, InvalidArguments, Conflict: it was not started.
         """
         return await self.app.engine.start(workflow, inputs, options or StartOptions())
+
+    async def start_again(self, run: _Target, *, from_step: str | None = None) -> Run:
+        """Start a new run with the input of one that did not complete, and return it as `run` does.
+
+        With `from_step` it reuses the results of the old run from before that step.
+
+        Raises:
+            Conflict: the run goes on or has completed, or with `from_step`: its workflow has another version now.
+            InvalidArguments: it has no such step.
+        """
+        return await self.wait(await self.app.engine.start_again(_id(run), from_step=from_step))
 
     async def run_code(self, code: str, /, **arguments: Json) -> Run:
         """Run code that is not stored and return the run as `run` does."""

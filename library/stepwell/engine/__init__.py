@@ -1,7 +1,8 @@
 """Durable runs: journal, replay, waits, leases."""
 
 from stepwell.engine.engine import Engine, open_engine
-from stepwell.engine.pages import Emitted, Event, JournalEntry, LogLine, RunPage, StartOptions
+from stepwell.engine.monitor import RunItem, RunPage, StepItem, WorkerItem
+from stepwell.engine.pages import Emitted, Event, JournalEntry, LogLine, StartOptions
 from stepwell.engine.rehearsal import Comparison, Difference
 from stepwell.store.artifacts import Artifact
 
@@ -14,7 +15,10 @@ __all__ = [
     "Event",
     "JournalEntry",
     "LogLine",
+    "RunItem",
     "RunPage",
     "StartOptions",
+    "StepItem",
+    "WorkerItem",
     "open_engine",
 ]

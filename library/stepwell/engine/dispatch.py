@@ -5,7 +5,7 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from stepwell.engine.deciding import end_as_dead
@@ -85,8 +85,11 @@ class Dispatcher:
         """How many more runs may be taken up."""
         return self._slots - len(self._held) + len(self._yielded & self._held.keys())
 
-    async def start(self, run: NewRun) -> bool:
-        """Store a new run and take it up at once if there is room; False if its id is taken."""
+    async def start(self, run: NewRun, fill: Callable[[sqlite3.Connection], None] | None = None) -> bool:
+        """Store a new run and take it up at once if there is room; False if its id is taken.
+
+        `fill` writes what it begins with, in the same transaction.
+        """
         room = self.free > 0 and self._group is not None
         now = time.time()
 
@@ -103,6 +106,8 @@ class Dispatcher:
             timeline.add_event(
                 connection, run.id, now, "run.created", {"workflow": run.workflow, "version": run.version}
             )
+            if fill is not None:
+                fill(connection)
             if room:
                 return runs.claim_run(connection, run.id, self._services.worker, now)
             return runs.find_run(connection, run.id)

@@ -9,21 +9,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from stepwell.engine import deciding, emitting
+from stepwell.engine import deciding, emitting, monitor
 from stepwell.engine.border import show
 from stepwell.engine.continuing import continue_run
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.lease import WorkerLock
 from stepwell.engine.live import Signals
+from stepwell.engine.monitor import RunPage, StepItem, WorkerItem
 from stepwell.engine.pages import (
     Emitted,
     Event,
     JournalEntry,
     LogLine,
-    RunPage,
     StartOptions,
-    read_cursor,
-    write_cursor,
 )
 from stepwell.engine.recorder import Recorder
 from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
@@ -35,7 +33,7 @@ from stepwell.errors import Conflict, InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
-from stepwell.store import artifacts, journal, runs, timeline
+from stepwell.store import artifacts, journal, monitoring, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
 
@@ -66,6 +64,27 @@ class Engine:
     async def start_code(self, code: str, arguments: JsonObject, options: StartOptions | None = None) -> Run:
         """Start ad hoc code: a module with an entry, or a script whose last expression is the result."""
         return await self.get(await self._starter.start_code(code, arguments, options or StartOptions()))
+
+    async def start_again(
+        self,
+        run_id: str,
+        options: StartOptions | None = None,
+        *,
+        workflow: str | None = None,
+        from_step: str | None = None,
+    ) -> Run:
+        """Start a new run, `<id>-retry-1`, with the input of one that did not complete, on the current version.
+
+        With `from_step`, the outcomes of the old run from before that step are reused; that may have completed.
+
+        Raises:
+            NotFound: no such run, or its workflow was deleted.
+            InvalidArguments: it is not of `workflow`, has no such step, or its input does not fit any more.
+            Conflict: it goes on; it has completed; its steps were made by another version of the workflow.
+        """
+        return await self.get(
+            await self._starter.start_again(run_id, options or StartOptions(), name=workflow, from_step=from_step)
+        )
 
     async def get(self, run_id: str) -> Run:
         """Return a run.
@@ -113,24 +132,34 @@ class Engine:
                     continue
 
     async def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        session_id: str | None = None,
+        parent_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> RunPage:
         """Return runs, newest first, without the results of their steps.
 
         Raises:
             InvalidArguments: no such status, or a cursor that is none.
         """
-        if status is not None and status not in list(RunStatus):
-            raise InvalidArguments(f"there is no status {status[:40]!r}", hint=f"One of: {', '.join(RunStatus)}.")
-        before = None if cursor is None else read_cursor(cursor)
+        wanted = runs.Filter(status, workflow, session_id, parent_id)
+        return await self._database.read(lambda c: monitor.list_page(c, wanted, limit=limit, cursor=cursor))
 
-        def read(connection: sqlite3.Connection) -> RunPage:
-            rows = runs.list_runs(connection, status=status, workflow=workflow, before=before, limit=limit + 1)
-            items = tuple(view_run(connection, row, steps=False) for row in rows[:limit])
-            more = write_cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else None
-            return RunPage(items, more, runs.count_runs(connection, status=status, workflow=workflow))
+    async def counts(self) -> dict[str, int]:
+        """Return how many runs there are of every status that one has."""
+        return await self._database.read(monitoring.count_statuses)
 
-        return await self._database.read(read)
+    async def workers(self) -> Sequence[WorkerItem]:
+        """Return the processes that execute runs."""
+        return await self._database.read(monitor.list_workers)
+
+    async def steps(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[StepItem]:
+        """Return the steps of a run with their outcomes, attempts and times; `after` is the `seq` of the last one."""
+        return await self._database.read(lambda c: monitor.list_steps(c, run_id, after=after, limit=limit))
 
     async def timeline(self, run_id: str, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
         """Return events in order."""

@@ -149,7 +149,7 @@ class Execution:
         chunks = self._book.replay()
         start = frames.Start(
             self.run.id, self.run.workflow, version.source, version.entry, version.entry_kind, Raw(self.run.input),
-            self.run.seed, self.run.created_at, self.run.attempts, self.run.session_id, self.run.user_id,
+            self.run.seed, self.run.clock_at, self.run.attempts, self.run.session_id, self.run.user_id,
             list(version.context_parameters), self._durability(), self._mode,
         )  # fmt: skip
         await guest.send(start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.errors import InvalidArguments
-from stepwell.model import Json, JsonObject, Run
+from stepwell.model import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,6 @@ class JournalEntry:
     opened_at: float | None
     finished_at: float | None
     delivery: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """Some runs, newest first."""
-
-    items: tuple[Run, ...]
-    next_cursor: str | None
-    total: int
-    """How many there are, counted up to `runs.MAX_COUNTED`."""
 
 
 @dataclass(frozen=True, slots=True)

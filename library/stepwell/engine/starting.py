@@ -10,6 +10,7 @@ import msgspec
 
 from stepwell.engine.border import across_runs, plain
 from stepwell.engine.dispatch import Dispatcher
+from stepwell.engine.forking import find_origin, start_again
 from stepwell.engine.outcome import encode_plain
 from stepwell.engine.pages import StartOptions
 from stepwell.engine.reopening import reopen
@@ -24,7 +25,6 @@ from stepwell.store.runs import NewRun, RunRow
 
 MAX_DEPTH = 16  # of runs that invoke runs
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-CODE_NAME = "run_code"
 REOPENED = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD)
 
 
@@ -49,7 +49,19 @@ class Starter:
         """Start code that is not stored under a name."""
         version = self._workflows.analyse_code(code)
         await self._workflows.add_version(version)
-        return await self._start(CODE_NAME, version, arguments, options)
+        return await self._start(runs.CODE_NAME, version, arguments, options)
+
+    async def start_again(
+        self, run_id: str, options: StartOptions, *, name: str | None = None, from_step: str | None = None
+    ) -> str:
+        """Start a new run with the input of one that has ended; return its id.
+
+        Raises:
+            NotFound, InvalidArguments, Conflict: see `Engine.start_again`.
+        """
+        _check_id(options)
+        origin = await find_origin(self._database, self._workflows, run_id, name=name, from_step=from_step)
+        return await start_again(self._database, self._workflows, self._dispatcher, origin, options)
 
     async def start_child(
         self,
@@ -121,8 +133,7 @@ class Starter:
         return run_id
 
     async def _find_started(self, name: str, version: Version, data: bytes, options: StartOptions) -> str | None:
-        if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
-            raise InvalidArguments("run_id is 1 to 128 letters, digits and . _ : - beginning with a letter or digit")
+        _check_id(options)
         run_id, key = options.run_id, options.idempotency_key
         row = None
         if run_id is not None:
@@ -138,6 +149,11 @@ class Starter:
                 hint="Use another one, or none; the same workflow and arguments give the same run back.",
             )
         return row.id
+
+
+def _check_id(options: StartOptions) -> None:
+    if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
+        raise InvalidArguments("run_id is 1 to 128 letters, digits and . _ : - beginning with a letter or digit")
 
 
 def _complete(version: Version, data: bytes) -> JsonObject:

@@ -46,6 +46,7 @@ def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True)
         sandbox_level=row.sandbox_level,
         attempts=row.attempts,
         failures=row.failures,
+        from_run=row.options.get("from_run"),
         warnings=tuple(dict.fromkeys(output.warnings)),
     )
 

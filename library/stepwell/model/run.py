@@ -136,4 +136,6 @@ class Run:
     """How often a process has taken the run up."""
     failures: int = 0
     """Attempts that failed since it was started or last resumed by somebody."""
+    from_run: str | None = None
+    """The run that this one was started again from."""
     warnings: tuple[str, ...] = ()

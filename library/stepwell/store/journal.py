@@ -115,6 +115,28 @@ def cut_entries(connection: sqlite3.Connection, run_id: str, cut: int, seqs: lis
     )
 
 
+def find_key(connection: sqlite3.Connection, run_id: str, key: str) -> Entry | None:
+    """Return the entry of a key, without arguments and value."""
+    row = connection.execute(
+        """SELECT seq, key, kind, name, digest, status, step, attempt, error, delivery, opened_at, finished_at
+           FROM journal WHERE run_id = ? AND key = ?""",
+        (run_id, key),
+    ).fetchone()
+    return None if row is None else Entry(**dict(row))
+
+
+def list_steps(connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int = -1) -> list[Entry]:
+    """Return the steps of a run, and their attempts that were tried again or taken back."""
+    rows = connection.execute(
+        """SELECT seq, key, kind, name, digest, status, step, attempt, NULL AS args, coalesce(value, data) AS value,
+               error, delivery, opened_at, finished_at
+           FROM journal LEFT JOIN blobs ON hash = value_blob
+           WHERE run_id = ? AND kind = 'step' AND seq > ? ORDER BY seq LIMIT ?""",
+        (run_id, after, limit),
+    )
+    return [Entry(**dict(row)) for row in rows]
+
+
 def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int]) -> None:
     """Forget calls, so that a resumed run makes them anew."""
     connection.executemany("DELETE FROM journal WHERE run_id = ? AND seq = ?", [(run_id, seq) for seq in seqs])

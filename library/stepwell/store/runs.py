@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stepwell.model import LIVE, JsonObject, RunStatus
@@ -12,6 +12,7 @@ from stepwell.store import waits
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
     sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures, unwinding"""
+CODE_NAME = "run_code"  # the workflow of runs of ad hoc code
 PARKED_SQL = "'sleeping', 'waiting', 'in_doubt'"
 MAX_COUNTED = 10_000  # of the runs that a list shows a page of: counting a million takes longer than showing it
 LIVE_SQL = ", ".join(f"'{status}'" for status in sorted(LIVE))
@@ -56,6 +57,11 @@ class RunRow:
     failures: int
     unwinding: JsonObject | None
     """How the run ends when its steps have been undone: `{status, error, reason}`; stays when it has ended."""
+
+    @property
+    def clock_at(self) -> float:
+        """Unix seconds at which the body's clock begins; a run that reuses steps has the clock of the earlier one."""
+        return float(self.options.get("clock_at", self.created_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,16 +335,21 @@ def list_children(connection: sqlite3.Connection, run_id: str) -> list[str]:
     return [row["id"] for row in connection.execute(sql, (run_id,))]
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs are listed; None is any."""
+
+    status: str | None = None
+    workflow: str | None = None
+    session_id: str | None = None
+    parent_id: str | None = None
+
+
 def list_runs(
-    connection: sqlite3.Connection,
-    *,
-    status: str | None,
-    workflow: str | None,
-    before: tuple[float, str] | None,
-    limit: int,
+    connection: sqlite3.Connection, wanted: Filter, *, before: tuple[float, str] | None, limit: int
 ) -> list[RunRow]:
     """Return runs, newest first, older than `before` (created_at, id)."""
-    where, values = _filter(status, workflow)
+    where, values = _where(wanted)
     if before is not None:
         where.append("(created_at, id) < (?, ?)")
         values += before
@@ -347,9 +358,9 @@ def list_runs(
     return [read_row(row) for row in connection.execute(sql, (*values, limit))]
 
 
-def count_runs(connection: sqlite3.Connection, *, status: str | None, workflow: str | None) -> int:
+def count_runs(connection: sqlite3.Connection, wanted: Filter) -> int:
     """Return how many runs match, at most `MAX_COUNTED`."""
-    where, values = _filter(status, workflow)
+    where, values = _where(wanted)
     clause = f"WHERE {' AND '.join(where)}" if where else ""
     sql = f"SELECT count(*) FROM (SELECT 1 FROM runs {clause} LIMIT {MAX_COUNTED})"
     return int(connection.execute(sql, values).fetchone()[0])
@@ -363,13 +374,6 @@ def near_ids(connection: sqlite3.Connection, run_id: str) -> list[str]:
     return [row["id"] for row in connection.execute(sql, (prefix,))] if prefix else []
 
 
-def _filter(status: str | None, workflow: str | None) -> tuple[list[str], list[Any]]:
-    where: list[str] = []
-    values: list[Any] = []
-    if status is not None:
-        where.append("status = ?")
-        values.append(status)
-    if workflow is not None:
-        where.append("workflow = ?")
-        values.append(workflow)
-    return where, values
+def _where(wanted: Filter) -> tuple[list[str], list[Any]]:
+    given = {name: value for name, value in asdict(wanted).items() if value is not None}
+    return [f"{name} = ?" for name in given], list(given.values())

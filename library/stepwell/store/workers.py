@@ -6,11 +6,25 @@ runs themselves are fenced by their epochs.
 
 import json
 import sqlite3
+from dataclasses import dataclass
 
 from stepwell.model import JsonObject
 from stepwell.store import timeline
 
 MAX_CRASHES = 5  # holders that may die with a run, without progress between, before it is set aside
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A row of `workers`, and how many runs it holds."""
+
+    id: str
+    pid: int
+    boot_id: str
+    lease_until: float
+    """Monotonic seconds of that boot."""
+    started_at: float
+    runs: int
 
 
 def beat(
@@ -36,6 +50,14 @@ def list_workers(connection: sqlite3.Connection, boot_id: str, monotonic: float)
     """Return the ids of workers whose lease has not run out."""
     sql = "SELECT id FROM workers WHERE boot_id = ? AND lease_until > ?"
     return [row["id"] for row in connection.execute(sql, (boot_id, monotonic))]
+
+
+def list_all(connection: sqlite3.Connection) -> list[WorkerRow]:
+    """Return all workers that have not left, oldest first."""
+    sql = """SELECT id, pid, boot_id, lease_until, started_at,
+                 (SELECT count(*) FROM runs WHERE owner = workers.id AND status = 'running') AS runs
+             FROM workers ORDER BY started_at, id"""
+    return [WorkerRow(**dict(row)) for row in connection.execute(sql)]
 
 
 def list_expired(connection: sqlite3.Connection, boot_id: str, monotonic: float) -> list[str]:

@@ -42,6 +42,7 @@ _ENTRIES = {
     "resume": _entry("people", "resume", "Go on with a failed, interrupted or doubtful run."),
     "replay": _entry("replay", "replay", "Test a version of a workflow against a recorded run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),
+    "workers": _entry("worker_list", "workers", "List the processes that execute runs, and how runs stand."),
     "discard": _entry("runs", "discard", "Put a dead or failed run away."),
     "emit": _entry("runs", "emit", "Send an event to all runs, or to one."),
     "artifacts": _entry("artifacts", "artifacts", "List or read what a run has saved."),

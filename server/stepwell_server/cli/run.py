@@ -15,27 +15,31 @@ from stepwell_server.cli.run_text import run_data
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--json", "json_text", metavar="JSON", help="The arguments as a JSON object; @FILE or - reads it.")
 @click.option("--run-id", help="An id of your own; the same id again is the same run.")
 @click.option("--session-id", help="Runs of one session share `ctx.session.state`.")
 @click.option("--user-id", help="Runs of one user share `ctx.user.state`.")
 @click.option("--idempotency-key", help="The same key again returns the run that it has started.")
+@click.option("--from", "from_run", metavar="RUN", help="Take the input of this run, which did not complete.")
+@click.option("--from-step", metavar="STEP", help="With --from: reuse its results from before this step.")
 @click.option("--detach", is_flag=True, help="Only store the run; a running server executes it.")
 @click.pass_obj
 def run(
     invocation: Invocation,
-    name: str,
+    name: str | None,
     pairs: tuple[str, ...],
     json_text: str | None,
     run_id: str | None,
     session_id: str | None,
     user_id: str | None,
     idempotency_key: str | None,
+    from_run: str | None,
+    from_step: str | None,
     detach: bool,
 ) -> int:
-    """Run the workflow NAME here and show how it goes.
+    """Run the workflow NAME here and show how it goes; with --from, NAME may be left out.
 
     KEY=VALUE is read as the type that the workflow gives the parameter. The output goes to stdout, everything
     else to stderr. At a terminal questions are asked right there; elsewhere the command ends with exit code 3
@@ -45,7 +49,12 @@ def run(
     given = read_object(json_text, "--json") if json_text is not None else {}
     options = StartOptions(run_id=run_id, session_id=session_id, user_id=user_id, idempotency_key=idempotency_key)
 
+    _check_origin(name, from_run, from_step, with_arguments=bool(named or json_text))
+
     async def begin(app: App) -> Run:
+        if from_run is not None:
+            return await app.engine.start_again(from_run, options, workflow=name, from_step=from_step)
+        assert name is not None
         workflow = await app.catalog.get(name)
         try:
             arguments: JsonObject = given | type_pairs(named, workflow.version.schema)
@@ -61,6 +70,15 @@ def run(
         f"{stored.id}\nA running server takes it up (`stepwell serve`), or you do: stepwell resume {stored.id}",
     )
     return Exit.OK
+
+
+def _check_origin(name: str | None, from_run: str | None, from_step: str | None, *, with_arguments: bool) -> None:
+    if name is None and from_run is None:
+        raise click.UsageError("Missing argument 'NAME'.")
+    if from_step is not None and from_run is None:
+        raise click.UsageError("--from-step goes with --from.")
+    if from_run is not None and with_arguments:
+        raise click.UsageError("With --from the input is that of the run; leave the arguments out.")
 
 
 def _with_signature(error: InvalidArguments, version: Version) -> InvalidArguments:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 
+from stepwell.engine import RunItem
 from stepwell.model import JsonObject, Run, RunStatus, Wait
 from stepwell.model.text import clean_text
 from stepwell_server.cli.hints import for_terminal
@@ -29,6 +30,7 @@ def exit_code(run: Run) -> Exit:
 def run_data(run: Run) -> JsonObject:
     """Return the run as MCP results show it, but uncut: no model has to read it."""
     return run_result(run) | {
+        "input": run.input,
         "output": run.output,
         "step_results": run.step_results,
         "completed_steps": list(run.completed_steps),
@@ -92,7 +94,7 @@ def wait_lines(run: Run, wait: Wait) -> list[str]:
             return [f"  waits for the workflow {one_line(wait.name)}" + (f": stepwell show {child}" if child else "")]
 
 
-def table(runs: Iterable[Run]) -> list[str]:
+def table(runs: Iterable[RunItem]) -> list[str]:
     """Return runs as aligned lines."""
     rows = [
         (run.id, run.status, moment(run.created_at), duration(run_seconds(run)), run.workflow, _remark(run))
@@ -101,7 +103,7 @@ def table(runs: Iterable[Run]) -> list[str]:
     return columns(rows)
 
 
-def run_seconds(run: Run) -> float | None:
+def run_seconds(run: Run | RunItem) -> float | None:
     """Return how long an ended run took, waits included."""
     if run.finished_at is None:
         return None
@@ -141,7 +143,7 @@ def _next(run: Run) -> str:
             return ""
 
 
-def _remark(run: Run) -> str:
+def _remark(run: RunItem) -> str:
     if run.error is not None:
         return f"{run.error.type}: {run.error.message}"
     return run.waiting_for[0].prompt or run.waiting_for[0].kind if run.waiting_for else ""

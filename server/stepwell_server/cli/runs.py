@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from stepwell.engine import Event, JournalEntry, LogLine, RunPage
+from stepwell.engine import Event, JournalEntry, LogLine, RunItem, RunPage, StepItem
 from stepwell.model import JsonObject, Run, RunStatus
 from stepwell.store.runs import MAX_COUNTED
 from stepwell_server.app import App
@@ -17,6 +17,7 @@ from stepwell_server.cli.progress import event_line
 from stepwell_server.cli.report import Invocation
 from stepwell_server.cli.run_text import run_data, summary, table
 from stepwell_server.cli.text import columns, duration, moment, one_line, short_value, shown_value
+from stepwell_server.results import elapsed_seconds
 
 T = TypeVar("T")
 
@@ -27,14 +28,26 @@ MAX_SHOWN = 10_000  # of them printed
 @click.command(cls=Command)
 @click.option("--status", type=click.Choice([status.value for status in RunStatus]), help="Only those that stand so.")
 @click.option("--workflow", help="Only those of this workflow.")
+@click.option("--session-id", help="Only those of this session.")
+@click.option("--parent", help="Only the children of this run.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @click.option("--cursor", help="Where the page before ended.")
 @click.pass_obj
-def runs(invocation: Invocation, status: str | None, workflow: str | None, limit: int, cursor: str | None) -> None:
+def runs(
+    invocation: Invocation,
+    status: str | None,
+    workflow: str | None,
+    session_id: str | None,
+    parent: str | None,
+    limit: int,
+    cursor: str | None,
+) -> None:
     """List runs, newest first."""
 
     async def load(app: App) -> RunPage:
-        return await app.engine.list(status=status, workflow=workflow, limit=limit, cursor=cursor)
+        return await app.engine.list(
+            status=status, workflow=workflow, session_id=session_id, parent_id=parent, limit=limit, cursor=cursor
+        )
 
     page = in_app(invocation, load)
     data = {"runs": [_row(item) for item in page.items], "next_cursor": page.next_cursor, "total": page.total}
@@ -50,20 +63,24 @@ def runs(invocation: Invocation, status: str | None, workflow: str | None, limit
 @click.option("--timeline", "with_timeline", is_flag=True, help="What happened, and when.")
 @click.option("--logs", "with_logs", is_flag=True, help="What the workflow printed and logged.")
 @click.option("--journal", "with_journal", is_flag=True, help="Its calls and their outcomes.")
+@click.option("--steps", "with_steps", is_flag=True, help="Its steps, with attempts and times.")
 @click.pass_obj
-def show(invocation: Invocation, run_id: str, with_timeline: bool, with_logs: bool, with_journal: bool) -> None:
+def show(
+    invocation: Invocation, run_id: str, with_timeline: bool, with_logs: bool, with_journal: bool, with_steps: bool
+) -> None:
     """Show a run."""
 
-    async def load(app: App) -> tuple[Run, list[Event], list[LogLine], list[JournalEntry]]:
+    async def load(app: App) -> tuple[Run, list[Event], list[LogLine], list[JournalEntry], list[StepItem]]:
         found = await app.engine.get(run_id)
         return (
             found,
             await _events(app, run_id) if with_timeline else [],
             await _logs(app, run_id) if with_logs else [],
             await _entries(app, run_id) if with_journal else [],
+            await _steps(app, run_id) if with_steps else [],
         )
 
-    run, events, logs, entries = in_app(invocation, load)
+    run, events, logs, entries, steps = in_app(invocation, load)
     data = run_data(run)
     if with_timeline:
         data["timeline"] = [asdict(item) for item in events]
@@ -71,7 +88,11 @@ def show(invocation: Invocation, run_id: str, with_timeline: bool, with_logs: bo
         data["logs"] = [asdict(item) for item in logs]
     if with_journal:
         data["journal"] = [asdict(item) for item in entries]
+    if with_steps:
+        data["steps"] = [asdict(item) for item in steps]
     parts = [_details(run)]
+    if with_steps:
+        parts.append(_section("steps", _step_lines(steps)))
     if with_timeline:
         parts.append(_section("timeline", _timeline_lines(run, events)))
     if with_logs:
@@ -136,6 +157,10 @@ async def _entries(app: App, run_id: str) -> list[JournalEntry]:
     return await _pages(lambda after: app.engine.journal(run_id, after=after, limit=PAGE), lambda entry: entry.seq)
 
 
+async def _steps(app: App, run_id: str) -> list[StepItem]:
+    return await _pages(lambda after: app.engine.steps(run_id, after=after, limit=PAGE), lambda step: step.seq)
+
+
 async def _pages(read: Callable[[int], Awaitable[Sequence[T]]], number: Callable[[T], int]) -> list[T]:
     """Return what `read(after)` gives page by page, up to what is shown at the most."""
     found: list[T] = []
@@ -147,10 +172,24 @@ async def _pages(read: Callable[[int], Awaitable[Sequence[T]]], number: Callable
     return found
 
 
-def _row(run: Run) -> JsonObject:
-    full = run_data(run)
-    kept = ("run_id", "workflow", "version", "status", "error", "session_id", "waiting_for", "elapsed_seconds")
-    return {key: full[key] for key in kept if key in full} | {"created_at": run.created_at}
+def _row(run: RunItem) -> JsonObject:
+    return {
+        "run_id": run.id,
+        "workflow": run.workflow,
+        "version": run.version[:12],
+        "status": run.status.value,
+        "error": None if run.error is None else run.error.describe(),
+        "session_id": run.session_id,
+        "parent_id": run.parent_id,
+        "waiting_for": [wait.describe() for wait in run.waiting_for],
+        "steps_completed": run.steps_completed,
+        "attempts": run.attempts,
+        "failures": run.failures,
+        "elapsed_seconds": elapsed_seconds(run),
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+        "finished_at": run.finished_at,
+    }
 
 
 def _details(run: Run) -> str:
@@ -178,6 +217,19 @@ def _timeline_lines(run: Run, events: list[Event]) -> list[str]:
     return columns(
         (duration(event.at - run.created_at), event.type, event_line(event) or short_value(event.data))
         for event in events
+    )
+
+
+def _step_lines(steps: list[StepItem]) -> list[str]:
+    return columns(
+        (
+            step.key,
+            step.status,
+            f"attempts {step.attempts}" if step.attempts > 1 else "",
+            duration(step.seconds),
+            short_value(f"{step.error['type']}: {step.error['message']}" if step.error else step.result),
+        )
+        for step in steps
     )
 
 

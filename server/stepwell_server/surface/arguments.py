@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 DEFAULT_WAIT_S = 20.0
 MAX_WAIT_S = 45.0  # clients give up at about 60 s
 
-Include = Literal["timeline", "journal", "logs", "step_results", "output", "input"]
+Include = Literal["timeline", "journal", "logs", "steps", "step_results", "output", "input"]
 Status = Literal[
     "pending", "running", "sleeping", "waiting", "in_doubt",
     "completed", "terminated", "failed", "rejected", "cancelled", "dead",
@@ -121,6 +121,11 @@ class _StartOptions(Arguments):
     ] = None
     budget_usd: Annotated[float | None, Field(ge=0, le=1e6)] = None
 
+    from_run: Annotated[Text | None, Field(max_length=200, description="Start this run again")] = None
+    from_step: Annotated[
+        Text | None, Field(max_length=200, description="From this step on, with its results before")
+    ] = None
+
 
 class InvokeWorkflow(_StartOptions, _Start):
     """Arguments of `invoke_workflow`."""
@@ -140,7 +145,7 @@ class GetRun(Arguments):
 
     run_id: RunId
     wait_seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_S, description="Wait for its end or a question")] = 0.0
-    include: Annotated[list[Include], Field(max_length=6, description="Parts to show in full")] = []
+    include: Annotated[list[Include], Field(max_length=7, description="Parts to show in full")] = []
     path: Annotated[
         Text | None, Field(max_length=1000, description='JSON pointer into output, step_results or input: "/items/0"')
     ] = None
@@ -152,6 +157,8 @@ class ListRuns(Arguments):
 
     status: Status | None = None
     workflow: Annotated[Text | None, Field(max_length=200)] = None
+    session_id: Annotated[Text | None, Field(max_length=200)] = None
+    parent_id: Annotated[Text | None, Field(max_length=200)] = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: Cursor = None
 

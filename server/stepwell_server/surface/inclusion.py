@@ -86,6 +86,7 @@ async def _rows(call: Call, run: Run, part: Include, given: GetRun, budget: int)
         "timeline": engine.timeline,
         "journal": engine.journal,
         "logs": engine.logs,
+        "steps": engine.steps,
     }
     rows = await readers[part](run.id, after=given.offset, limit=ROWS)
     shown: list[JsonObject] = []
@@ -99,7 +100,7 @@ async def _rows(call: Call, run: Run, part: Include, given: GetRun, budget: int)
     if len(shown) == len(rows) < ROWS:
         return shown, {}
     last = rows[len(shown) - 1]
-    reached = getattr(last, "seq" if part == "journal" else "n")
+    reached = getattr(last, "seq" if part in ("journal", "steps") else "n")
     return shown, {"offset": given.offset, "next": _call_form(run, part, None, reached)}
 
 

@@ -1,5 +1,7 @@
 """The tools that start runs, look at them and steer them."""
 
+from dataclasses import replace
+
 from stepwell.engine import StartOptions
 from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
@@ -32,14 +34,8 @@ POLICY_GATE = "!policy"  # the end of the key of an approval that the operator d
 async def invoke_workflow(call: Call, given: InvokeWorkflow) -> Answer:
     """Start a run and wait a while for it."""
     await call.app.folder.refresh()
-    options = StartOptions(
-        run_id=given.run_id,
-        session_id=given.session_id,
-        user_id=given.user_id,
-        idempotency_key=given.idempotency_key,
-        budget_usd=given.budget_usd,
-    )
-    return await start_and_follow(call, given.name, given.arguments, options, given.wait_seconds)
+    started = await follow(call, lambda: _start(call, given), given.wait_seconds)
+    return _answer(call, started, failing=True)
 
 
 async def start_and_follow(
@@ -53,16 +49,30 @@ async def start_and_follow(
 async def run_workflow(call: Call, given: RunWorkflow) -> Answer:
     """Start a run and return at once."""
     await call.app.folder.refresh()
+    return _answer(call, await _start(call, given))
+
+
+async def _start(call: Call, given: InvokeWorkflow | RunWorkflow) -> Run:
+    engine = call.app.engine
     options = StartOptions(
         run_id=given.run_id,
         session_id=given.session_id,
         user_id=given.user_id,
         idempotency_key=given.idempotency_key,
         budget_usd=given.budget_usd,
-        pool=given.pool,
-        labels=dict(given.labels),
     )
-    return _answer(call, await call.app.engine.start(given.name, given.arguments, options))
+    if isinstance(given, RunWorkflow):
+        options = replace(options, pool=given.pool, labels=dict(given.labels))
+    if given.from_run is None:
+        if given.from_step is not None:
+            raise InvalidArguments("`from_step` goes with `from_run`, the run whose steps are reused.")
+        return await engine.start(given.name, given.arguments, options)
+    if given.arguments:
+        raise InvalidArguments(
+            "With `from_run` the input is that of the run.",
+            hint="Leave arguments out; or leave from_run out to start with others.",
+        )
+    return await engine.start_again(given.from_run, options, workflow=given.name, from_step=given.from_step)
 
 
 async def run_code(call: Call, given: RunCode) -> Answer:
@@ -90,14 +100,21 @@ async def get_run(call: Call, given: GetRun) -> Answer:
 async def list_runs(call: Call, given: ListRuns) -> Answer:
     """List runs, newest first."""
     page = await call.app.engine.list(
-        status=given.status, workflow=given.workflow, limit=given.limit, cursor=given.cursor
+        status=given.status,
+        workflow=given.workflow,
+        session_id=given.session_id,
+        parent_id=given.parent_id,
+        limit=given.limit,
+        cursor=given.cursor,
     )
     runs: list[JsonObject] = [
         {
             "run_id": run.id,
             "workflow": run.workflow,
             "status": run.status.value,
+            "steps_completed": run.steps_completed,
             "created_at": run.created_at,
+            "updated_at": run.updated_at,
             "finished_at": run.finished_at,
             "error": shorten(run.error.message, MAX_LISTED_ERROR) if run.error else None,
             "waiting_for": [wait.kind for wait in run.waiting_for],
