@@ -3,7 +3,8 @@
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
+from dataclasses import replace
 
 import msgspec
 from msgspec import Raw
@@ -11,12 +12,16 @@ from msgspec import Raw
 from stepwell.engine.batch import Write
 from stepwell.engine.outcome import NULL, Answer
 from stepwell.engine.recorder import Lease, Recorder
+from stepwell.engine.room import ENTRY_BYTES, Room, entry_size
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
 from stepwell.ports.frames import Call, Failure, Log, Readings, Recorded, Step
-from stepwell.store import journal, runs
+from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
+
+Load = Callable[[int], Awaitable[bytes | None]]
+"""Reads a value from the store, by its place in the journal."""
 
 ATTEMPT = re.compile(r"@\d+/")
 MAX_ATTEMPT = 2**31
@@ -28,13 +33,14 @@ READINGS_NAME = re.compile(r"seed|readings\d+")
 SEED = re.compile(r"[0-9a-f]{64}")
 CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
+KEPT_BYTES = 4096  # larger values are not kept in memory beside the store
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
 
 class Book:
     """Entries by key, and the order in which they are written."""
 
-    def __init__(self, recorder: Recorder, lease: Lease, entries: Iterable[Entry]) -> None:
+    def __init__(self, recorder: Recorder, lease: Lease, entries: Iterable[Entry], room: Room, load: Load) -> None:
         self.entries = {entry.key: entry for entry in entries}
         self._progressed = False
         self._effects = {
@@ -47,6 +53,10 @@ class Book:
         self._cut = {read_cut(key): entry for key, entry in self.entries.items() if key.startswith(CUT)}
         self._recorder = recorder
         self._lease = lease
+        self._room = room
+        self._load = load
+        for entry in self.entries.values():
+            room.add(1, entry_size(entry))
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
         self._delivered = max((entry.delivery or 0 for entry in self.entries.values()), default=0)
 
@@ -76,6 +86,11 @@ class Book:
         run_id = self._lease.run_id
         self._recorder.batch(self._lease).add(lambda c: runs.note_attempt(c, run_id, level, restored), binding=False)
 
+    def trim(self) -> None:
+        """Forget old output and progress, of which each process of a run may add as much as it is allowed to."""
+        run_id = self._lease.run_id
+        self._recorder.batch(self._lease).add(lambda c: timeline.trim(c, run_id), binding=False)
+
     def open(self, call: Call, digest: str, args: bytes | None = None) -> Entry:
         """Note that a call was made and is not answered yet; its place in the journal is taken."""
         entry = self._next(call.key, call.kind, call.name, digest, "open", call.step, args=args)
@@ -89,6 +104,7 @@ class Book:
     def settle(self, entry: Entry, answer: Answer) -> None:
         """Note the outcome of a call."""
         status = "ok" if answer.failure is None else "error"
+        self._room.add(0, len(answer.value or b"") + len(answer.error or ""))
         self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
 
     async def transact(self, call: Call, digest: str, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
@@ -107,8 +123,16 @@ class Book:
         self.write(write)
         await self.durable()
         entry, answer = done[0]
-        self.entries[entry.key] = entry
+        self._room.add(0, len(answer.value or b"") + len(answer.error or ""))
+        self.entries[entry.key] = _light(entry)
         return answer
+
+    async def value(self, entry: Entry) -> bytes | None:
+        """Return the value of an entry that has an outcome; a large one comes from the store."""
+        if entry.value is not None or entry.status != "ok":
+            return entry.value
+        await self.settled()
+        return await self._load(entry.seq)
 
     def earlier_effect(self, key: str, label: str) -> Entry | None:
         """Return the same call of an earlier attempt of its step, if it had its effect or nobody knows."""
@@ -123,8 +147,8 @@ class Book:
         place = without_attempts(key)
         return len({cut for cut, old in self._cut if without_attempts(old) == place})
 
-    def take_cut(self, label: str, adopted: Container[int], *statuses: str) -> Entry | None:
-        """Return and remove the oldest equal call of a part that was cut off.
+    async def take_cut(self, label: str, adopted: Container[int], *statuses: str) -> Entry | None:
+        """Return, with its value, and remove the oldest equal call of a part that was cut off.
 
         `adopted` are the numbers of the cuts whose effects shall be used again.
         """
@@ -134,6 +158,7 @@ class Book:
         else:
             return None
         del self._cut[place]
+        entry = replace(entry, value=await self.value(entry))
         del self.entries[entry.key]
         self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq]))
         return entry
@@ -152,6 +177,7 @@ class Book:
         if frame.key in self.entries:
             raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
         _check_step(frame)
+        self._room.take_step(ENTRY_BYTES + len(frame.key) + len(frame.name) + len(bytes(frame.value)))
         status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
         error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
         self._seq += 1
@@ -180,6 +206,7 @@ class Book:
         check_key(key)
         if key in self.entries:
             raise ProtocolViolation(f"the guest recorded {key!r} twice")
+        self._room.take_step(ENTRY_BYTES + len(key))
         self._count(n)
         self._seq += 1
         self._put(
@@ -200,8 +227,9 @@ class Book:
         if not limits or seeded != (SEED.fullmatch(frame.seed) is not None) or seeded == bool(frame.times):
             raise ProtocolViolation("the guest sent readings that no clock shows")
         now = time.time()
-        self._seq += 1
         value = msgspec.json.encode({"seed": frame.seed, "times": frame.times})
+        self._room.take_step(ENTRY_BYTES + len(frame.key) + len(value))
+        self._seq += 1
         entry = Entry(self._seq, frame.key, journal.READINGS, "", "", "ok", value=value, opened_at=now, finished_at=now)
         self._add_readings(entry)
         self._put(entry)
@@ -212,6 +240,7 @@ class Book:
             return
         for entry in over:
             del self.entries[entry.key]
+            self._room.add(-1, -entry_size(entry))
         self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq for entry in over]))
 
     def _add_readings(self, entry: Entry) -> None:
@@ -230,8 +259,11 @@ class Book:
         self._recorder.batch(self._lease).delivery(entry.seq, n)
 
     def replay(self) -> list[list[Recorded]]:
-        """Return what the guest needs to replay."""
-        return replay_chunks(self.entries.values())
+        """Return what the guest needs to replay; large values are let go of."""
+        chunks = replay_chunks(self.entries.values())
+        self.entries = {key: _light(entry) for key, entry in self.entries.items()}
+        self._effects = {name: self.entries[entry.key] for name, entry in self._effects.items()}
+        return chunks
 
     def _count(self, n: int) -> None:
         if n != self._delivered + 1:
@@ -241,6 +273,8 @@ class Book:
     def _next(
         self, key: str, kind: str, name: str, digest: str, status: str, step: str, args: bytes | None = None
     ) -> Entry:
+        if key.rpartition("!")[2] not in HOST_KEYS:
+            self._room.take_call(ENTRY_BYTES + len(key) + len(name) + len(args or b""))
         self._seq += 1
         return Entry(self._seq, key, kind, name, digest, status, step, args=args, opened_at=time.time())
 
@@ -251,10 +285,10 @@ class Book:
 
     def _put(self, entry: Entry) -> None:
         self._progress()
-        self.entries[entry.key] = entry
+        kept = self.entries[entry.key] = _light(entry)
         name = _effect_name(entry.key, entry.label)
         if name is not None:
-            self._effects[name] = entry
+            self._effects[name] = kept
         self._recorder.batch(self._lease).entry(entry)
 
 
@@ -339,6 +373,13 @@ def without_attempts(key: str) -> str:
 
 def _effect_name(key: str, label: str) -> str | None:
     return f"{without_attempts(key)} {label}" if "@" in key and label.startswith("tool:") else None
+
+
+def _light(entry: Entry) -> Entry:
+    """Return the entry without arguments and without a large value, which the store has."""
+    if len(entry.value or b"") <= KEPT_BYTES and entry.args is None:
+        return entry
+    return replace(entry, args=None, value=entry.value if len(entry.value or b"") <= KEPT_BYTES else None)
 
 
 def _recorded(entry: Entry) -> Recorded:

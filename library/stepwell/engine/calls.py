@@ -116,11 +116,11 @@ class Calls:
         if entry is None and not spec.read_only:
             label = f"{call.kind}:{call.name}:{digest}"
             earlier = await self._earlier(call, label)
-            earlier = earlier or self._book.take_cut(label, self._adopted, "ok", "open", "in_doubt")
+            earlier = earlier or await self._book.take_cut(label, self._adopted, "ok", "open", "in_doubt")
         if earlier is not None and earlier.status == "ok":
             # An earlier attempt of the step had this effect already: the new one gets its result.
             self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
-            return self._settle(call, self._book.draft(call, digest), Answer(earlier.value))
+            return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier)))
         doubtful = (entry is not None or earlier is not None) and not spec.repeatable
         if entry is None:
             entry = (
@@ -224,7 +224,7 @@ class Calls:
     ) -> Answer:
         detached = call.kind == "start"
         label = f"{call.kind}:{call.name}:{digest}"
-        if entry is None and (cut := self._book.take_cut(label, self._adopted, "ok")) is not None:
+        if entry is None and (cut := await self._book.take_cut(label, self._adopted, "ok")) is not None:
             self._book.event("call.reused", {"call": call.name, "key": call.key, "from": cut.key})
             return self._settle(call, self._book.draft(call, digest), Answer(cut.value))
         # Known and without an outcome: its holder died meanwhile, and a child that has failed since keeps its failure.

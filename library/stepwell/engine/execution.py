@@ -17,6 +17,7 @@ from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.recorder import Lease
 from stepwell.engine.retrying import retried, sleep_until_retry
+from stepwell.engine.room import Room, doubled
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import End, crash, end_data, exceeded, last, own_limits, read_end
 from stepwell.engine.view import dump_error
@@ -31,6 +32,7 @@ from stepwell.store.runs import RunRow
 
 log = logging.getLogger(__name__)
 
+MAX_NAMED = 100  # restored steps in an event
 UNDOING = (RunStatus.FAILED, RunStatus.REJECTED, RunStatus.CANCELLED, RunStatus.DEAD)
 GRACE_S = 2.0  # a timer that fires within this keeps its process
 
@@ -122,11 +124,20 @@ class Execution:
         entries, known = await services.database.read(
             lambda c: (journal.list_entries(c, self.run.id), waits.load_waits(c, self.run.id))
         )
-        self._book = Book(services.recorder, self.lease, entries)
+        self._limits, self._options = own_limits(services.limits, version), version.options
+        room, run_id, database = (
+            Room(self._limits if self._mode == "run" else doubled(self._limits)),
+            self.run.id,
+            services.database,
+        )
+        self._book = Book(
+            services.recorder, self.lease, entries, room,
+            lambda seq: database.read(lambda c: journal.read_value(c, run_id, seq)),
+        )  # fmt: skip
         self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_opened)
         self._calls = Calls(services, self.run, self._waits)
-        self._limits, self._options = own_limits(services.limits, version), version.options
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
+        del entries  # with their values, which may be many megabytes
         guest = await services.sandbox.open(self._limits)
         try:
             if self._mode == "run":
@@ -141,9 +152,11 @@ class Execution:
         level, first = guest.level, self.run.attempts == 1
         self._book.note_attempt(level, restored)
         data: JsonObject = {"attempt": self.run.attempts, "sandbox": level, "worker": self._services.worker}
-        self._book.event(
-            "run.started" if first else "run.resumed", data | ({} if first else {"restored": list(restored)})
-        )
+        if not first:
+            # An event at every wake-up of a long run: it must not hold all its names.
+            data |= {"restored": list(restored[-MAX_NAMED:]), "steps": len(restored)}
+            self._book.trim()
+        self._book.event("run.started" if first else "run.resumed", data)
 
     async def _start(self, guest: GuestProcess, version: Version) -> None:
         chunks = self._book.replay()
@@ -221,7 +234,7 @@ class Execution:
         entry = self._book.entries.get(call.key)
         if entry is not None and entry.status in ("ok", "error"):
             failure = msgspec.json.decode(entry.error, type=frames.Failure) if entry.error else None
-            answer = Answer(entry.value, failure)
+            answer = Answer(await self._book.value(entry), failure)
         else:
             answer = await self._calls.answer(call, decoded, digest)
         self._open.discard(call.key)

@@ -18,6 +18,7 @@ from stepwell.store import journal, monitoring, runs, workers
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
+HIDDEN = "!"  # before keys of entries that are no part of the run any more
 ATTEMPT = re.compile(r"(.+)@([0-9]+)")
 
 
@@ -127,6 +128,8 @@ def list_steps(connection: sqlite3.Connection, run_id: str, *, after: int, limit
 
 def _step(connection: sqlite3.Connection, run_id: str, entry: Entry) -> StepItem | None:
     """Return the step of a final entry, or of the newest attempt of one that has none yet."""
+    if entry.key.startswith(HIDDEN):
+        return None
     match = ATTEMPT.fullmatch(entry.key)
     key = match[1] if match else entry.key
     if match and (journal.find_key(connection, run_id, key) or _is_retried(connection, run_id, entry, key)):

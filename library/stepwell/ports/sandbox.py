@@ -32,6 +32,10 @@ class Limits:
     """All frames from one guest process."""
     pending_calls: int = 1024
     """Calls that wait for an answer at one time."""
+    journal_entries: int = 50_000
+    """Calls and steps of one run; kept by the engine."""
+    journal_bytes: int = 256 * MIB
+    """Arguments and results of one run; kept by the engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 READINGS = "readings"  # the kind of entries that are no calls: what a running attempt has read of the real world
+VALUE_SQL = "coalesce(value, data)"
+SHOWN_BYTES = 256 * 1024  # of one value in a list
+RESULTS_BYTES = 32 * 1024 * 1024  # of the results of all steps together
 BLOB_BYTES = 64 * 1024  # larger values are stored once, by content
 
 
@@ -69,35 +72,50 @@ def put_deliveries(connection: sqlite3.Connection, run_id: str, deliveries: Sequ
 
 def list_entries(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
     """Return all entries in the order in which the host learned of them."""
-    return _list(connection, "run_id = ? ORDER BY seq", (run_id,))
+    return _list(connection, "run_id = ? ORDER BY seq", (run_id,), args="args", value=VALUE_SQL)
 
 
 def list_calls(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[Entry]:
     """Return entries to show, without readings: what a workflow keeps secret may follow from their seed."""
-    return _list(
-        connection, "run_id = ? AND kind != ? AND seq > ? ORDER BY seq LIMIT ?", (run_id, READINGS, after, limit)
-    )
+    which = "run_id = ? AND kind != ? AND seq > ? ORDER BY seq LIMIT ?"
+    return _list(connection, which, (run_id, READINGS, after, limit), args=_cut("args"), value=_cut(VALUE_SQL))
 
 
-def _list(connection: sqlite3.Connection, which: str, parameters: tuple[str | int, ...]) -> list[Entry]:
+def _list(
+    connection: sqlite3.Connection, which: str, parameters: tuple[str | int, ...], *, args: str, value: str
+) -> list[Entry]:
     rows = connection.execute(
-        """SELECT seq, key, kind, name, digest, status, step, attempt, args, coalesce(value, data) AS value, error,
-               delivery, opened_at, finished_at, undo
-           FROM journal LEFT JOIN blobs ON hash = value_blob WHERE """
-        + which,
+        f"""SELECT seq, key, kind, name, digest, status, step, attempt, {args} AS args, {value} AS value, error,
+                delivery, opened_at, finished_at, undo
+            FROM journal LEFT JOIN blobs ON hash = value_blob WHERE {which}""",
         parameters,
     )
     return [Entry(**dict(row)) for row in rows]
 
 
 def list_results(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, bytes | None]]:
-    """Return (name, value) of the steps that succeeded, in their order."""
+    """Return (name, value) of the steps that succeeded, in their order; what is too much in all is cut."""
     rows = connection.execute(
         """SELECT name, coalesce(value, data) FROM journal LEFT JOIN blobs ON hash = value_blob
            WHERE run_id = ? AND kind = 'step' AND status = 'ok' AND key NOT GLOB '!*' ORDER BY seq""",
         (run_id,),
     )
-    return [(name, value) for name, value in rows]
+    found: list[tuple[str, bytes | None]] = []
+    left = RESULTS_BYTES
+    for name, value in rows:
+        left -= len(value or b"")
+        found.append((name, value if left >= 0 or value is None else b'{"cut":true,"bytes":%d}' % len(value)))
+    return found
+
+
+def read_value(connection: sqlite3.Connection, run_id: str, seq: int) -> bytes | None:
+    """Return the value at a place in a journal."""
+    row = connection.execute(
+        """SELECT coalesce(value, data) AS value FROM journal LEFT JOIN blobs ON hash = value_blob
+           WHERE run_id = ? AND seq = ?""",
+        (run_id, seq),
+    ).fetchone()
+    return None if row is None else row["value"]
 
 
 def has_undo(connection: sqlite3.Connection, run_id: str) -> bool:
@@ -127,14 +145,15 @@ def find_key(connection: sqlite3.Connection, run_id: str, key: str) -> Entry | N
 
 def list_steps(connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int = -1) -> list[Entry]:
     """Return the steps of a run, and their attempts that were tried again or taken back."""
-    rows = connection.execute(
-        """SELECT seq, key, kind, name, digest, status, step, attempt, NULL AS args, coalesce(value, data) AS value,
-               error, delivery, opened_at, finished_at
-           FROM journal LEFT JOIN blobs ON hash = value_blob
-           WHERE run_id = ? AND kind = 'step' AND seq > ? ORDER BY seq LIMIT ?""",
-        (run_id, after, limit),
-    )
-    return [Entry(**dict(row)) for row in rows]
+    which = "run_id = ? AND kind = 'step' AND seq > ? ORDER BY seq LIMIT ?"
+    return _list(connection, which, (run_id, after, limit), args="NULL", value=_cut(VALUE_SQL))
+
+
+def _cut(column: str) -> str:
+    """Return SQL for a value to show: of one that is very long only its size."""
+    size = f"length({column})"
+    return f"""CASE WHEN {size} > {SHOWN_BYTES} THEN CAST(printf('{{"cut":true,"bytes":%d}}', {size}) AS BLOB)
+               ELSE {column} END"""
 
 
 def drop_entries(connection: sqlite3.Connection, run_id: str, seqs: list[int]) -> None:

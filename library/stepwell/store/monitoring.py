@@ -5,7 +5,7 @@ import sqlite3
 
 def count_steps(connection: sqlite3.Connection, run_id: str) -> int:
     """Return how many steps of a run have completed."""
-    sql = "SELECT count(*) FROM journal WHERE run_id = ? AND kind = 'step' AND status = 'ok'"
+    sql = "SELECT count(*) FROM journal WHERE run_id = ? AND kind = 'step' AND status = 'ok' AND key NOT GLOB '!*'"
     return int(connection.execute(sql, (run_id,)).fetchone()[0])
 
 

@@ -2,10 +2,17 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from stepwell.model import JsonObject
+
+KEPT_LINES = 10_000  # of output of one run, the newest
+KEPT_LINE_BYTES = 4 * 1024 * 1024
+LINE_BYTES = 50  # what a line takes besides its text
+KEPT_NOTES = 5_000  # of a run's own progress, the newest
+NOTES_SQL = "'progress', 'step.started'"  # what a workflow can add without making an entry of the journal
 
 
 class EventRow(NamedTuple):
@@ -87,3 +94,26 @@ def list_logs(connection: sqlite3.Connection, run_id: str, after: int, limit: in
     """Return lines of output in order."""
     sql = "SELECT n, at, level, text FROM logs WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?"
     return [LogRow(*row) for row in connection.execute(sql, (run_id, after, limit))]
+
+
+def trim(connection: sqlite3.Connection, run_id: str) -> None:
+    """Forget the oldest output and notes of progress beyond what is kept, and say so in the timeline."""
+    last_line = connection.execute(
+        """SELECT max(n) FROM (SELECT n, row_number() OVER (ORDER BY n DESC) AS line,
+                                   sum(length(text) + ?2) OVER (ORDER BY n DESC) AS size
+                               FROM logs WHERE run_id = ?1)
+           WHERE line > ?3 OR size > ?4""",
+        (run_id, LINE_BYTES, KEPT_LINES, KEPT_LINE_BYTES),
+    ).fetchone()[0]
+    last_note = connection.execute(
+        f"SELECT n FROM events WHERE run_id = ? AND type IN ({NOTES_SQL}) ORDER BY n DESC LIMIT 1 OFFSET ?",
+        (run_id, KEPT_NOTES),
+    ).fetchone()
+    lines = notes = 0
+    if last_line is not None:
+        lines = connection.execute("DELETE FROM logs WHERE run_id = ? AND n <= ?", (run_id, last_line)).rowcount
+    if last_note is not None:
+        sql = f"DELETE FROM events WHERE run_id = ? AND type IN ({NOTES_SQL}) AND n <= ?"
+        notes = connection.execute(sql, (run_id, last_note["n"])).rowcount
+    if lines or notes:
+        add_event(connection, run_id, time.time(), "timeline.trimmed", {"lines": lines, "notes": notes})
