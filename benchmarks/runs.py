@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import floors
 import programs
@@ -11,6 +12,7 @@ from peers import Peer
 
 from stepwell.engine.book import Book
 from stepwell.engine.recorder import Lease
+from stepwell.engine.room import Room
 from stepwell.model import Run, RunStatus
 from stepwell.ports import Limits, frames
 from stepwell.store import journal
@@ -104,7 +106,8 @@ async def _replay(session: Session, run: Run) -> float:
     version = await app.catalog.version(run.version)
     entries = await app.database.read(lambda c: journal.list_entries(c, run.id))
     recorded = [entry for entry in entries if entry.kind == "step"]
-    chunks = Book(None, Lease(run.id, 0), recorded).replay()  # pyright: ignore[reportArgumentType]  nothing is written
+    nothing: Any = None  # is written or loaded
+    chunks = Book(nothing, Lease(run.id, 0), recorded, Room(Limits()), nothing).replay()
     guest = await app.sandbox.open(Limits())
     try:
         inputs = frames.Raw(b'{"n":%d}' % len(recorded))

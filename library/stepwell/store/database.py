@@ -141,7 +141,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
             if version == len(scripts):
                 connection.execute("ROLLBACK")
                 return
-            for statement in _statements(scripts[version].read_text()):
+            for statement in split_statements(scripts[version].read_text()):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
@@ -151,8 +151,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
             raise
 
 
-def _statements(script: str) -> list[str]:
-    # executescript() would commit the transaction it runs in.
+def split_statements(script: str) -> list[str]:
+    """Return the statements of a script; `executescript()` would commit the transaction it runs in."""
     statements: list[str] = []
     pending = ""
     for line in script.splitlines():
