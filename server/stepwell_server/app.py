@@ -8,6 +8,7 @@ from pathlib import Path
 from stepwell.catalog.catalog import Catalog
 from stepwell.catalog.folder import FolderWatch
 from stepwell.engine import Engine, open_engine
+from stepwell.engine.retention import collecting
 from stepwell.store.database import Database, open_database
 from stepwell.tools import NetworkPolicy, Toolbox, ToolRules, open_toolbox
 from stepwell_sandbox.open import open_sandbox
@@ -68,4 +69,5 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
             )
         )
         functions.engine = engine
+        await stack.enter_async_context(collecting(database, settings.retention.ended_after if execute else None))
         yield App(place, settings, database, catalog, FolderWatch(catalog, place.workflows), tools, sandbox, engine)

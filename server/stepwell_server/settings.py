@@ -24,6 +24,7 @@ from stepwell.ports import Limits
 from stepwell.tools import DoubtRule, Policy, is_host_pattern
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
+from stepwell_server.durations import read_duration
 from stepwell_server.toml_lines import find_lines
 
 MAX_FILE_BYTES = 256 * 1024
@@ -115,6 +116,20 @@ def _to_limits(section: BaseModel) -> Limits:
     return Limits(**section.model_dump())
 
 
+def _read_duration(value: Any) -> Any:
+    return read_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_read_duration), Field(gt=0, lt=MAX_LIMIT)]
+
+
+class RetentionSettings(_Section):
+    """What is deleted by itself."""
+
+    ended_after: Duration | None = None
+    """Runs that ended so long ago, such as "30d"; nothing unless given."""
+
+
 class Settings(_Section):
     """Everything in `stepwell.toml`."""
 
@@ -123,6 +138,7 @@ class Settings(_Section):
     limits: Annotated[Limits, GetPydanticSchema(_limits_schema)] = Limits()
     sandbox: SandboxSettings = SandboxSettings()
     workers: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 

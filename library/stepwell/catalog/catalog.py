@@ -158,7 +158,7 @@ class Catalog:
 
     async def add_version(self, version: Version) -> None:
         """Store a version that no name points at, for ad hoc code."""
-        await self._database.write(lambda c: store.put_version(c, version, time.time()))
+        await self._database.write(lambda c: store.renew_version(c, version, time.time()))
 
     def analyse_code(self, code: str) -> Version:
         """Read ad hoc code: a workflow, or a script whose last expression is its result.

@@ -26,6 +26,7 @@ from stepwell.engine.pages import (
 from stepwell.engine.recorder import Recorder
 from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
 from stepwell.engine.reopening import find_row, unknown_run
+from stepwell.engine.retention import Collected, collect
 from stepwell.engine.services import HostFunctions, Services
 from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
@@ -300,6 +301,12 @@ class Engine:
             NotFound, Conflict, InvalidArguments: see `emitting.emit`; nothing was sent.
         """
         return await emitting.emit(self._database, self._changed, name, payload, event_id=event_id, run_id=run_id)
+
+    async def collect(
+        self, before: float, *, artifacts: bool = False, dry_run: bool = False, rewrite: bool = False
+    ) -> Collected:
+        """Delete runs that ended before a time in unix seconds; see `retention.collect`."""
+        return await collect(self._database, before, artifacts=artifacts, dry_run=dry_run, rewrite=rewrite)
 
     async def artifact(self, run_id: str, name: str) -> Artifact:
         """Return what a run saved under that name.

@@ -123,6 +123,11 @@ def _check_status(row: RunRow, from_step: str | None) -> None:
             f"run {row.id} is {row.status}; only a run that has ended is started again as a new one",
             hint=f"get_run(run_id={row.id!r}, wait_seconds=30) waits for its end, cancel_run ends it.",
         )
+    if from_step is not None and row.unwinding is not None:
+        raise Conflict(
+            f"the steps of run {row.id} have been undone, so their results cannot be reused",
+            hint="Leave from_step out to start anew with the same input.",
+        )
     if from_step is None and row.status not in ENDED_BADLY:
         raise Conflict(
             f"run {row.id} is {row.status}; only one that did not complete is started again as it was",
@@ -134,12 +139,14 @@ def _find_prefix(connection: sqlite3.Connection, run_id: str, step: str) -> tupl
     entries = forks.list_outline(connection, run_id)
     steps = [entry for entry in entries if entry.kind == "step"]
     asked = [e for e in steps if e.key == step] or [e for e in steps if e.name == step]
-    if not asked:
+    began = None if asked else forks.first_start(connection, run_id, step)  # one that was interrupted
+    if not asked and began is None:
         names = list(dict.fromkeys(entry.name for entry in steps))[:MAX_NAMED]
         hint = f"It has: {', '.join(names)}." if names else "It has no steps; leave from_step out."
         raise InvalidArguments(f"run {run_id} has no step {step[:80]!r}", hint=hint)
-    place = _outermost(asked[0].key)
-    began = min(entry.opened_at or 0.0 for entry in entries if _outermost(entry.key) == place)
+    place = _outermost(asked[0].key) if asked else ""
+    if began is None:
+        began = min(entry.opened_at or 0.0 for entry in entries if _outermost(entry.key) == place)
     consents = forks.list_consents(connection, run_id)
     kept: set[str] = set()
     for entry in sorted((e for e in entries if e.delivery), key=lambda e: e.delivery or 0):
@@ -180,7 +187,9 @@ def _find_started(connection: sqlite3.Connection, origin: Origin, options: Start
 def _fill(connection: sqlite3.Connection, run_id: str, origin: Origin) -> None:
     """Give the new run its part of the journal, and tell both timelines."""
     source = runs.find_run(connection, origin.row.id)
-    if source is None or source.status in LIVE or source.epoch != origin.row.epoch:
+    if source is None:
+        raise unknown_run(origin.row.id, [])
+    if source.status in LIVE or source.epoch != origin.row.epoch:
         raise Conflict(f"run {origin.row.id} went on meanwhile", hint="Try again when it has ended.")
     forks.copy_entries(connection, origin.row.id, run_id, origin.kept)
     now = time.time()

@@ -70,6 +70,19 @@ class Database:
 
         return await self._guarded(self._reader, snapshot)
 
+    async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `fn` on the connection that writes, in no transaction.
+
+        Raises:
+            StoreError: as `write`.
+        """
+        return await self._guarded(self._writer, fn)
+
+    def size(self) -> int:
+        """Return the bytes of the file with what has been written and is not in it yet."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     async def data_version(self) -> int:
         """Return a number that changes when another connection, here or elsewhere, has committed."""
         return await self._reader.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
@@ -118,6 +131,7 @@ async def _connect(path: Path) -> AsyncGenerator[_Connection, None]:
 
 def _configure(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the file's first page is written
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

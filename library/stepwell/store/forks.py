@@ -37,6 +37,12 @@ def list_consents(connection: sqlite3.Connection, run_id: str) -> set[str]:
     }
 
 
+def first_start(connection: sqlite3.Connection, run_id: str, step: str) -> float | None:
+    """Return when a step of that name began first, in unix seconds."""
+    sql = "SELECT min(at) FROM events WHERE run_id = ? AND type = 'step.started' AND json_extract(data, '$.step') = ?"
+    return connection.execute(sql, (run_id, step)).fetchone()[0]
+
+
 def last_retry(connection: sqlite3.Connection, base: str) -> int:
     """Return the highest n of the runs `<base>-retry-n`, 0 if there are none."""
     prefix = f"{base}-retry-"

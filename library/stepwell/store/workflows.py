@@ -129,6 +129,12 @@ def put_version(connection: sqlite3.Connection, version: Version, at: float) -> 
     )
 
 
+def renew_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
+    """Store a version that a run is about to need; it counts as new again, so that it is not deleted before."""
+    put_version(connection, version, at)
+    connection.execute("UPDATE versions SET created_at = ? WHERE hash = ?", (at, version.hash))
+
+
 def put_workflow(connection: sqlite3.Connection, workflow: Workflow, text: Text) -> Workflow:
     """Store a workflow: a new name, a new version of an existing one, or a deleted one anew."""
     before = find_row(connection, workflow.name)
