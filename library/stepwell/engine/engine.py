@@ -12,6 +12,7 @@ from typing import Literal
 from stepwell.engine import deciding, emitting, monitor
 from stepwell.engine.border import show
 from stepwell.engine.continuing import continue_run
+from stepwell.engine.control import Control
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.lease import WorkerLock
 from stepwell.engine.live import Signals
@@ -389,7 +390,7 @@ async def open_engine(
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher)
     engine = Engine(services, starter)
-    services.runs = _Control(starter, dispatcher)
+    services.runs = Control(starter, dispatcher)
     try:
         async with recorder.serve():
             if execute:
@@ -399,13 +400,3 @@ async def open_engine(
                 yield engine
     finally:
         lock.release()
-
-
-class _Control:
-    """Implements `RunControl` for the runs of this process."""
-
-    def __init__(self, starter: Starter, dispatcher: Dispatcher) -> None:
-        self.kick = dispatcher.kick
-        self.yield_slot = dispatcher.yield_slot
-        self.take_slot = dispatcher.take_slot
-        self.start_child = starter.start_child

@@ -12,11 +12,12 @@ from msgspec import Raw
 from stepwell.engine.beginning_anew import begin_anew
 from stepwell.engine.book import Book, read_arguments
 from stepwell.engine.calls import Calls
-from stepwell.engine.deciding import begin_unwinding, cancel_children, give_back
+from stepwell.engine.deciding import begin_unwinding, cancel_children
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
+from stepwell.engine.pausing import pause_run
 from stepwell.engine.recorder import Lease
-from stepwell.engine.retrying import retried, sleep_until_retry
+from stepwell.engine.retrying import retried
 from stepwell.engine.room import Room, doubled
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import End, crash, end_data, exceeded, last, own_limits, read_end
@@ -395,17 +396,5 @@ class Execution:
 
     def _write_pause(self, end: End) -> None:
         run, now = self.run, time.time()
-
-        def write(connection: sqlite3.Connection) -> None:
-            if end.status is RunStatus.PENDING:
-                give_back(connection, run, now)
-                return
-            runs.add_work(connection, run.id, self._work_s)
-            if end.error is not None:
-                sleep_until_retry(connection, run, end, self._options, now)
-                return
-            runs.park_run(connection, run.id, end.status, end.wake_at, end.keys)
-            kind = "run.in_doubt" if end.status is RunStatus.IN_DOUBT else "run.waiting"
-            timeline.add_event(connection, run.id, now, kind, {"status": end.status, "wake_at": end.wake_at})
-
-        self._services.recorder.add(self.lease, write)
+        work_s, options = self._work_s, self._options
+        self._services.recorder.add(self.lease, lambda c: pause_run(c, run, end, options, work_s, now))
