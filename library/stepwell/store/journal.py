@@ -92,7 +92,7 @@ def _list(
             FROM journal LEFT JOIN blobs ON hash = value_blob WHERE {which}""",
         parameters,
     )
-    return [Entry(**dict(row)) for row in rows]
+    return [Entry(*row) for row in rows]
 
 
 def list_results(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, bytes | None]]:
