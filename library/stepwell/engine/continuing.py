@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
@@ -29,8 +28,6 @@ MAX_DELIVERIES = 2**62  # more than a run has
 MAX_LISTED = 20  # effects in an error
 MAX_SHOWN = 160  # characters of one
 
-Decision = Literal["retry", "value"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -49,9 +46,7 @@ class _Preview(Exception):
         self.entries = entries
 
 
-async def continue_run(
-    services: Services, row: RunRow, version: Version, decision: Decision | None, *, via: str
-) -> Cut:
+async def continue_run(services: Services, row: RunRow, version: Version, decision: str | None, *, via: str) -> Cut:
     """Make the run pending again, on `version`; return what was cut off.
 
     Raises:
@@ -59,6 +54,8 @@ async def continue_run(
             beyond the point where they agree and `decision` does not say what to do with them.
         InvalidArguments: the run's inputs do not fit the version.
     """
+    if decision not in (None, "retry", "value"):
+        raise Conflict(f"with a version the decision is 'retry' or 'value', not {decision!r}")
     try:
         services.workflows.check(version, plain(msgspec.json.decode(row.input)))
     except InvalidArguments as error:
@@ -147,7 +144,7 @@ def _describe(entry: Entry) -> str:
     return f"{entry.name} at {entry.key!r} {arguments}"[:MAX_SHOWN] + doubt
 
 
-def _apply(connection: sqlite3.Connection, row: RunRow, version: Version, cut: Cut, decision: Decision | None) -> None:
+def _apply(connection: sqlite3.Connection, row: RunRow, version: Version, cut: Cut, decision: str | None) -> None:
     cuts = int(row.options.get("cuts", 0)) + bool(cut.entries)
     adopted = [*row.options.get("adopted", []), *([cuts] if decision == "value" and cut.effects else [])]
     options: JsonObject = row.options | {"cuts": cuts, "adopted": adopted}

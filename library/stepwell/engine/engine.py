@@ -31,7 +31,7 @@ from stepwell.engine.retention import Collected, collect
 from stepwell.engine.services import HostFunctions, Services
 from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
-from stepwell.errors import Conflict, InvalidArguments, NotFound
+from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
@@ -268,8 +268,6 @@ class Engine:
         wanted = await self._version(row.workflow, version)
         if wanted.hash == row.version:
             return False
-        if decision not in (None, "retry", "value"):
-            raise Conflict(f"with a version the decision is 'retry' or 'value', not {decision!r}")
         await continue_run(self._services, row, wanted, decision, via=via)
         return True
 
