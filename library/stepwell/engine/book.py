@@ -252,8 +252,7 @@ class Book:
     def _put(self, entry: Entry) -> None:
         self._progress()
         self.entries[entry.key] = entry
-        name = _effect_name(entry.key, entry.label)
-        if name is not None:
+        if entry.kind == "tool" and (name := _effect_name(entry.key, entry.label)) is not None:
             self._effects[name] = entry
         self._recorder.batch(self._lease).entry(entry)
 

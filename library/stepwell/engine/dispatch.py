@@ -47,7 +47,8 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                tasks = [group.create_task(work()) for work in (self._renew, self._claim, self._poll)]
+                grow = self._services.database.grow_log
+                tasks = [group.create_task(work()) for work in (grow, self._renew, self._claim, self._poll)]
                 try:
                     yield
                 except Exception as error:  # noqa: BLE001  the caller's: raised below, outside of the group

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 DELAY_S = 0.015  # an entry is on disk at the latest 20 ms after it was made
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lease:
-    """The right to write for a run."""
+    """The right to write for a run; each claim is another."""
 
     run_id: str
     epoch: int

@@ -10,7 +10,7 @@ _HARMFUL = re.compile(
 
 def clean_text(text: str) -> str:
     """Return the text with every harmful character as its Python escape."""
-    return _HARMFUL.sub(_escape, text)
+    return text if text.isprintable() else _HARMFUL.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:

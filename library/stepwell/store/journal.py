@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from stepwell.store.rows import insert_rows
+
 READINGS = "readings"  # the kind of entries that are no calls: what a running attempt has read of the real world
 BLOB_BYTES = 64 * 1024  # larger values are stored once, by content
 
@@ -42,13 +44,10 @@ class Entry:
 
 def put_entries(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
     """Insert entries, each in place of the one that has its place in the journal."""
-    connection.executemany(
+    insert_rows(
+        connection,
         """INSERT INTO journal (run_id, seq, key, kind, name, digest, step, attempt, status, args, value, value_blob,
-               error, delivery, opened_at, finished_at, undo)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-           ON CONFLICT (run_id, seq) DO UPDATE SET status = excluded.status, value = excluded.value,
-               value_blob = excluded.value_blob, error = excluded.error, finished_at = excluded.finished_at,
-               attempt = excluded.attempt, delivery = coalesce(excluded.delivery, delivery)""",
+               error, delivery, opened_at, finished_at, undo)""",
         [
             (
                 run_id, entry.seq, entry.key, entry.kind, entry.name, entry.digest, entry.step, entry.attempt,
@@ -57,6 +56,9 @@ def put_entries(connection: sqlite3.Connection, run_id: str, entries: Sequence[E
             )
             for entry in entries
         ],
+        """ON CONFLICT (run_id, seq) DO UPDATE SET status = excluded.status, value = excluded.value,
+               value_blob = excluded.value_blob, error = excluded.error, finished_at = excluded.finished_at,
+               attempt = excluded.attempt, delivery = coalesce(excluded.delivery, delivery)""",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from stepwell.model import JsonObject
+from stepwell.store.rows import insert_rows
 
 
 class EventRow(NamedTuple):
@@ -56,20 +57,16 @@ def add_events(connection: sqlite3.Connection, run_id: str, events: Sequence[New
     """Append events."""
     if events:
         first = _next(connection, "events", run_id)
-        connection.executemany(
-            "INSERT INTO events (run_id, n, at, type, data) VALUES (?, ?, ?, ?, ?)",
-            [(run_id, n, *event) for n, event in enumerate(events, first)],
-        )
+        rows = [(run_id, n, *event) for n, event in enumerate(events, first)]
+        insert_rows(connection, "INSERT INTO events (run_id, n, at, type, data)", rows)
 
 
 def add_logs(connection: sqlite3.Connection, run_id: str, logs: Sequence[NewLog]) -> None:
     """Append lines of output."""
     if logs:
         first = _next(connection, "logs", run_id)
-        connection.executemany(
-            "INSERT INTO logs (run_id, n, at, level, text) VALUES (?, ?, ?, ?, ?)",
-            [(run_id, n, *log) for n, log in enumerate(logs, first)],
-        )
+        rows = [(run_id, n, *log) for n, log in enumerate(logs, first)]
+        insert_rows(connection, "INSERT INTO logs (run_id, n, at, level, text)", rows)
 
 
 def _next(connection: sqlite3.Connection, table: str, run_id: str) -> int:
