@@ -10,7 +10,6 @@ from stepwell.catalog.analysis import analyse
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
 from stepwell.catalog.search import SearchResult, search
-from stepwell.catalog.validate import check_arguments
 from stepwell.catalog.words import search_text
 from stepwell.errors import InvalidArguments, NameTaken, NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
@@ -174,6 +173,8 @@ class Catalog:
         Raises:
             InvalidArguments: they do not fit.
         """
+        from stepwell.catalog.validate import check_arguments  # noqa: PLC0415  jsonschema: a twentieth of the start
+
         return check_arguments(version, arguments)
 
     async def list(self, limit: int = 50, cursor: str | None = None, tag: str | None = None) -> Page:

@@ -89,7 +89,7 @@ def _list(connection: sqlite3.Connection, which: str, parameters: tuple[str | in
         + which,
         parameters,
     )
-    return [Entry(**dict(row)) for row in rows]
+    return [Entry(*row) for row in rows]
 
 
 def list_results(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, bytes | None]]:

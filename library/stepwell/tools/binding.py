@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, Protocol, cast
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stepwell.model import Json, JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.tools.messages import clean, invalid
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_MISTAKES = 5  # named in one error
 
@@ -28,13 +28,15 @@ _PYTHON_TYPES = {
 class Validator(Protocol):
     """The part of a jsonschema validator that is used."""
 
-    def iter_errors(self, instance: Json) -> Iterable[ValidationError]:
+    def iter_errors(self, instance: Json) -> "Iterable[ValidationError]":
         """Yield every mismatch."""
         ...
 
 
 def make_validator(spec: ToolSpec) -> Validator:
     """Return the validator of the tool's arguments."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  a twentieth of the start of a server
+
     return cast(Validator, Draft202012Validator(spec.schema))
 
 
@@ -93,7 +95,7 @@ def _unsendable(arguments: JsonObject) -> list[str]:
     return mistakes
 
 
-def _mistake(error: ValidationError, names: list[str]) -> str:
+def _mistake(error: "ValidationError", names: list[str]) -> str:
     path = _path(error)
     value: Any = error.instance
     rule: Any = cast(Any, error.validator_value)  # the stubs know schemas, not the values of keywords
@@ -121,7 +123,7 @@ def _mistake(error: ValidationError, names: list[str]) -> str:
             return f"{path}: {clean(error.message, 200)}"
 
 
-def _path(error: ValidationError) -> str:
+def _path(error: "ValidationError") -> str:
     parts = [str(part) for part in error.absolute_path]
     return clean(".".join(parts), 100)
 

@@ -29,7 +29,6 @@ MAX_COMMANDS = 16  # processes at one time; our choice
 class _Entry:
     tool: Tool
     spec: ToolSpec
-    validator: Validator
 
 
 class Toolbox:
@@ -39,9 +38,8 @@ class Toolbox:
         self.problems = problems
         """What the operator should mend: recipe files that were skipped, commands that are not installed."""
         ordered = sorted(tools, key=lambda tool: tool.spec.name)
-        self._entries = {
-            tool.spec.name: _Entry(tool, rules.apply(tool.spec), make_validator(tool.spec)) for tool in ordered
-        }
+        self._entries = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in ordered}
+        self._validators: dict[str, Validator] = {}
 
     def list_tools(self) -> list[ToolSpec]:
         """Return all tools, ordered by name, denied ones too."""
@@ -63,7 +61,10 @@ class Toolbox:
             ToolFailure: code `invalid_arguments` or `not_allowed`.
         """
         entry = self._allowed(spec.name)
-        arguments = bind_arguments(entry.spec, entry.validator, args, kwargs)
+        validator = self._validators.get(spec.name)
+        if validator is None:
+            validator = self._validators[spec.name] = make_validator(entry.spec)
+        arguments = bind_arguments(entry.spec, validator, args, kwargs)
         entry.tool.check(arguments)
         return arguments
 
