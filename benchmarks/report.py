@@ -22,6 +22,7 @@ def facts(figures: Figures) -> list[str]:
     return [
         f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}",
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+        f"{os.getloadavg()[2]:.1f} processes at work on average in the 15 minutes before the end",
         *(f"{name}: {number(value)} ms" for name in (floors.FSYNC, floors.COMMIT) if (value := figures.find(name))),
     ]
 
