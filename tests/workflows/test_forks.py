@@ -208,3 +208,28 @@ def test_starting_again_at_the_command_line(home: Path, outside: Outside) -> Non
     assert stepwell.json("run", "--from", "p1")["run_id"] == "p1-retry-2"
     for words in (["--from-step", "check"], [], ["--from", "p1", "base=x"]):
         assert stepwell.here("run", *words).code == 2
+
+
+@pytest.mark.asyncio
+async def test_what_a_run_kept_in_its_state_is_kept_anew(home: Path, outside: Outside) -> None:
+    source = PIPELINE.replace(
+        "    charged = await", '    await ctx.state.set("when", when)\n    charged = await'
+    ).replace("    published =", '    assert await ctx.state.get("when") == when\n    published =')
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("pipeline", source)
+        failed = await session.run("pipeline", base=outside.url)
+        run = await session.start_again(failed, from_step="check")
+
+        assert run.status is RunStatus.COMPLETED, run.error
+        assert outside.effects == {"load": 1, "charge": 2, "publish": 1}
+
+
+@pytest.mark.asyncio
+async def test_results_of_undone_steps_are_not_reused(home: Path) -> None:
+    source = "async def run(ctx):\n    await ctx.step('book', 1, undo=print)\n    await ctx.step('fails', int, 'x')\n"
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("undone", source)
+        failed = await session.run("undone")
+        with pytest.raises(Conflict, match="undone"):
+            await session.start_again(failed, from_step="fails")
+        assert (await session.start_again(failed)).status is RunStatus.FAILED

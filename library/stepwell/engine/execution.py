@@ -395,6 +395,5 @@ class Execution:
         self._services.runs.kick()
 
     def _write_pause(self, end: End) -> None:
-        run, now = self.run, time.time()
-        work_s, options = self._work_s, self._options
+        run, options, work_s, now = self.run, self._options, self._work_s, time.time()
         self._services.recorder.add(self.lease, lambda c: pause_run(c, run, end, options, work_s, now))

@@ -30,6 +30,7 @@ AGAIN = re.compile(r"(.+)-retry-[0-9]+")
 INNER = re.compile(r"[@!]")  # what follows in a key belongs to the call before it
 ENDED_BADLY = (RunStatus.FAILED, RunStatus.DEAD, RunStatus.CANCELLED, RunStatus.REJECTED)
 INHERITED = ("pool", "labels", "budget_usd")
+STATE_WRITES = ("set", "swap", "delete", "clear")
 MAX_ID = 128  # characters
 MAX_NAMED = 20  # steps named in a hint
 TRIES = 5  # at a free id, while others start runs again too
@@ -147,13 +148,19 @@ def _find_prefix(connection: sqlite3.Connection, run_id: str, step: str) -> tupl
     place = _outermost(asked[0].key) if asked else ""
     if began is None:
         began = min(entry.opened_at or 0.0 for entry in entries if _outermost(entry.key) == place)
-    consents = forks.list_consents(connection, run_id)
+    # A consent was for the old run, and what that kept in its own state is not in the new one's.
+    stops = forks.list_consents(connection, run_id) | {_outermost(e.key) for e in entries if _writes_own_state(e)}
     kept: set[str] = set()
     for entry in sorted((e for e in entries if e.delivery), key=lambda e: e.delivery or 0):
-        if entry.key == place or entry.key in consents or (entry.finished_at or 0.0) > began:
+        if entry.key == place or entry.key in stops or (entry.finished_at or 0.0) > began:
             break
         kept.add(entry.key)
     return tuple(entry.seq for entry in entries if _outermost(entry.key) in kept)
+
+
+def _writes_own_state(entry: forks.Outline) -> bool:
+    scope, _, act = entry.name.partition(".")
+    return entry.kind == "state" and scope != "user" and act in STATE_WRITES
 
 
 def _outermost(key: str) -> str:

@@ -5,7 +5,9 @@ Runs go by whole families: a run that can still be resumed must find the childre
 
 import sqlite3
 
+from stepwell.store import state
 from stepwell.store.runs import LIVE_SQL
+from stepwell.store.state import Place
 
 ENDS_SQL = "'completed', 'terminated', 'failed', 'rejected', 'cancelled'"  # dead runs wait for somebody
 OLD_FAMILY_SQL = f"""SELECT id FROM runs r WHERE status IN ({ENDS_SQL}) AND finished_at < ?1 AND NOT EXISTS (
@@ -45,6 +47,8 @@ def delete_run(connection: sqlite3.Connection, run_id: str, before: float, *, ar
         return False
     if artifacts:
         connection.execute("DELETE FROM artifacts WHERE run_id = ?", (run_id,))
+    for scope in ("run", "session"):  # a run without a session is its own
+        state.clear_values(connection, Place(scope, run_id))
     return connection.execute("DELETE FROM runs WHERE id = ?", (run_id,)).rowcount == 1
 
 
