@@ -29,16 +29,19 @@ class Deadlines(Protocol):
         ...
 
 
-SOON_S = 0.0005  # from now: a deadline that is past already must pass through `call_at` all the same
 _plain_reschedule = asyncio.Timeout.reschedule
 
 
 def _reschedule(self: asyncio.Timeout, when: float | None) -> None:
     scope = current_scope()
-    if when is not None and scope is not None and scope.ordered:
-        # Whether it is past at its beginning depends on the machine; asyncio would not set a timer then.
-        when = max(when, asyncio.get_running_loop().time() + SOON_S)
-    _plain_reschedule(self, when)
+    if when is None or scope is None or not scope.ordered:
+        _plain_reschedule(self, when)
+        return
+    # Whether it is past at its beginning depends on the machine: asyncio would pass by `call_at` then.
+    _plain_reschedule(self, None)
+    timeout: Any = self
+    timeout._when = when
+    timeout._timeout_handler = asyncio.get_running_loop().call_at(when, timeout._on_timeout)
 
 
 class _Deadline:

@@ -18,6 +18,7 @@ from stepwell.sdk.handles import caller_line
 from stepwell.sdk.scope import current_scope
 from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.channel import Channel
+from stepwell_sandbox.guest.held import Held, Request
 from stepwell_sandbox.guest.loop import BodyLoop
 from stepwell_sandbox.guest.pending import Pending
 from stepwell_sandbox.guest.readings import Readings
@@ -42,6 +43,7 @@ class Delivery:
         self.arrivals: deque[Pending] = deque()
         self._open: dict[int, Pending] = {}
         self._awaited_turns: dict[str, Pending] = {}
+        self._held = Held(self._send)
         self._calls = 0
         self._received = 0
         self._delivered = replay.seal()
@@ -62,9 +64,18 @@ class Delivery:
         return asyncio._get_running_loop() is None
 
     def ask(
-        self, pending: Pending, name: str, encoded: dict[str, Any], *, step: str = "", delay_s: float = 0.0
+        self,
+        pending: Pending,
+        name: str,
+        encoded: dict[str, Any],
+        *,
+        step: str = "",
+        delay_s: float = 0.0,
+        block: bool = False,
     ) -> bool:
-        """Answer a call from the journal, or send it to the host; whether it was in the journal.
+        """Answer a call from the journal, or ask the host; whether it was in the journal.
+
+        With `block` the event loop will stand still until there is an outcome.
 
         Raises:
             NonDeterminismError: the journal holds another call at this key.
@@ -80,12 +91,21 @@ class Delivery:
                 if record is None:
                     self.held[pending.key] = label, line
                 return False
-            self.readings.flush(current_scope())
-            self._calls += 1
-            self._open[self._calls] = pending
-            frame = {"t": "call", "id": self._calls, "key": pending.key, "kind": pending.kind, "name": name}
-            self.channel.send(frame | {"args": encoded, "step": step, "line": line, "delay_s": delay_s})
+            frame = {"t": "call", "key": pending.key, "kind": pending.kind, "name": name}
+            frame |= {"args": encoded, "step": step, "line": line, "delay_s": delay_s}
+            request = Request(pending, frame, current_scope())
+            # One that was sent already may have had its effect: what became of it matters in any case.
+            if record is None and not block and self._holds():
+                self._held.add(request)
+                self.loop.wake()
+            else:
+                if threading.get_ident() == self._main:
+                    self._held.send()  # made earlier
+                self._send(request)
             return False
+
+    def _holds(self) -> bool:
+        return (self.replaying or bool(self._held)) and not self.blocking() and self.loop.runs_here()
 
     def send_step(self, frame: dict[str, Any], pending: Pending) -> None:
         """Record a step's result, which arrives when the host says that it is on disk."""
@@ -95,12 +115,25 @@ class Delivery:
             self._open[self._calls] = pending
             self.channel.send(frame | {"ack": self._calls})
 
+    def _send(self, request: Request) -> None:
+        self.readings.flush(request.scope)
+        self._calls += 1
+        self._open[self._calls] = request.pending
+        self.channel.send(request.frame | {"id": self._calls})
+
+    def send_held(self) -> None:
+        """Ask the host for what was kept back: nothing is due that could make it unwanted."""
+        with self._lock:
+            self._held.send()
+
     def drop(self, pending: Pending) -> None:
         """Nobody waits for the outcome any more: tell the host, which then need not wait either."""
         self.held.pop(pending.key, None)
         if self.loop.failed:
             return
         with self._lock:
+            if self._held.drop(pending):
+                return
             ident = next((ident for ident, opened in self._open.items() if opened is pending), 0)
             self._open.pop(ident, None)
             # An event that has come and is not taken goes to the next wait for it.
@@ -313,7 +346,7 @@ class Delivery:
     @property
     def outstanding(self) -> bool:
         """Whether the host owes an outcome."""
-        return bool(self._open)
+        return bool(self._open or self._held)
 
     def say_idle(self) -> None:
         """Tell the host that only it can make the run go on, if that is so and news."""

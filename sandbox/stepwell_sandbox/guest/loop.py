@@ -37,6 +37,10 @@ class Deliveries(Deadlines, Protocol):
         """Whether `deliver_next` has something to give."""
         ...
 
+    def send_held(self) -> None:
+        """Ask the host for what was kept back."""
+        ...
+
     def check_stuck(self) -> None:
         """Raise if the next recorded outcome was never asked for."""
         ...
@@ -116,6 +120,7 @@ class BodyLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._jobs: list[_Job] = []
+        self._gates: list[asyncio.Future[None]] = []
         self._body: asyncio.Task[Any] | None = None
         self.failed = False
         """Whether the body is being cancelled because it left its journal: what it gives up now is not given up."""
@@ -123,9 +128,9 @@ class BodyLoop:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end, delivering outcomes meanwhile."""
-        outer = self._loop, self._waiting, self._jobs, self._body
+        outer = self._loop, self._waiting, self._jobs, self._gates, self._body
         loop = self._loop = asyncio.new_event_loop()
-        self._waiting, self._jobs = None, []
+        self._waiting, self._jobs, self._gates = None, [], []
         loop.create_future = lambda: _NumberedFuture(loop=loop)
         install_deadlines(loop, self._runtime)
         loop.add_reader(self._runtime.channel.fd, self._readable)
@@ -144,7 +149,7 @@ class BodyLoop:
                 pump.cancel()
                 loop.run_until_complete(asyncio.wait([pump]))
             # A step of the outer loop may have run this one: that one goes on, and may have missed a wake-up.
-            self._loop, self._waiting, self._jobs, self._body = outer
+            self._loop, self._waiting, self._jobs, self._gates, self._body = outer
             loop.close()
             self._wake_now()
 
@@ -202,6 +207,14 @@ class BodyLoop:
         async with asyncio.timeout(timeout):
             return await job.future
 
+    async def none_due(self) -> None:
+        """Wait until the body waits and there is no outcome to give to it."""
+        # Not a numbered one: the first time there was none.
+        gate: asyncio.Future[None] = asyncio.Future(loop=asyncio.get_running_loop())
+        self._gates.append(gate)
+        self._wake_now()
+        await gate
+
     def run_bounded(self, fn: Callable[[], T], timeout: float) -> T:
         """Run a function in a thread from blocking code; abandon it at the timeout."""
         outcome: list[Any] = []
@@ -249,7 +262,10 @@ class BodyLoop:
                 await _turn()
             if self._body is not None and self._body.done():
                 return  # saying that it is idle now would park a run that has its result
-            if self._runtime.deliver_next() or self._start_jobs(loop):
+            if self._runtime.deliver_next():
+                continue
+            self._runtime.send_held()
+            if self._open_gates() or self._start_jobs(loop):
                 continue
             if not self._runtime.busy and not _has_timers(loop):
                 self._runtime.check_stuck()
@@ -263,8 +279,15 @@ class BodyLoop:
             self._waiting = waiting
             await waiting
 
+    def _open_gates(self) -> bool:
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            if not gate.done():
+                gate.set_result(None)
+        return bool(gates)
+
     def _start_jobs(self, loop: Any) -> bool:
-        jobs, self._jobs = self._jobs, []
+        jobs, self._jobs = [job for job in self._jobs if not job.future.done()], []
         if len(jobs) == 1 and self._alone(jobs[0]):
             self._run_here(jobs[0])
         else:
@@ -275,7 +298,7 @@ class BodyLoop:
     def _alone(self, job: _Job) -> bool:
         """Whether nothing can happen while the function runs."""
         runtime = self._runtime
-        if job.timeout is not None or runtime.deliverable:  # what is delivered first may let other branches go on
+        if job.timeout is not None or runtime.deliverable:  # what comes first may let others go on, or cancel this
             return False
         return not runtime.busy and not runtime.outstanding and not _has_timers(self._loop)
 

@@ -73,6 +73,10 @@ class Replay:
         """Return what is recorded at `key`, whatever it is."""
         return self._records.get(key)
 
+    def has_within(self, path: str) -> bool:
+        """Whether anything is recorded of what the attempt at `path` did."""
+        return any(key.startswith(path) for key in self._records)
+
     @property
     def repeating(self) -> bool:
         """Whether the body is still on the way to where an earlier attempt was: what it prints was printed then."""

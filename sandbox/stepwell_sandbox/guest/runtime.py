@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import threading
 import time
@@ -73,7 +74,7 @@ class GuestRuntime(Delivery):
         if kwargs:
             encoded["kwargs"] = {k: codec.encode(v, f"argument {k!r} of {name}") for k, v in kwargs.items()}
         pending = Pending(key, kind, ordered=scope.ordered if ordered is None else ordered)
-        self.ask(pending, name, encoded, step=scope.step)
+        self.ask(pending, name, encoded, step=scope.step, block=block)
         await self._outcome(pending, block=block)
         return pending.take()
 
@@ -163,7 +164,9 @@ class GuestRuntime(Delivery):
 
     def _at_once(self) -> bool:
         """Whether the body may have its result at once: nothing else could come before it, or is kept waiting."""
-        return self.blocking() or (not self._open and not self.busy and self.loop.quiet() and not self.loop.timed())
+        if self.blocking():
+            return True
+        return not self.outstanding and not self.busy and self.loop.quiet() and not self.loop.timed()
 
     async def run_sync(self, fn: Callable[[], T], timeout: float | None) -> T:
         """Run a function that may block."""
@@ -174,6 +177,7 @@ class GuestRuntime(Delivery):
     async def run_async(self, work: Awaitable[T], timeout: float | None) -> T:
         """Await something that needs an event loop."""
         if not self.blocking():
+            await self._turn_to_begin(work)
             async with asyncio.timeout(timeout):
                 return await work
 
@@ -186,6 +190,22 @@ class GuestRuntime(Delivery):
         # A synchronous step in a thread: its async part gets a loop of its own, in which calls block.
         with asyncio.Runner() as runner:
             return runner.run(inner())
+
+    async def _turn_to_begin(self, work: Awaitable[Any]) -> None:
+        """On a replay wait until no recorded outcome is due: one may cancel a step that has done nothing yet.
+
+        One that has made calls goes through them again, to its clean-up.
+        """
+        scope = current_scope()
+        if scope is None or scope.ordered or not inspect.iscoroutine(work) or not self.replaying:
+            return
+        if not self.loop.runs_here() or self.replay.has_within(scope.path):
+            return
+        try:
+            await self.loop.none_due()
+        except BaseException:
+            work.close()
+            raise
 
     def repeats_output(self) -> bool:
         """Whether what the running code prints was printed by an earlier attempt already."""
