@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,14 @@ def with_our_code() -> dict[str, str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return all processes below one, each before its own children."""
+    """Return all processes below one, each before its own children, without servers that other tests have started."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
+            with suppress(FileNotFoundError):  # it has died
+                if b"stepwell_server" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    continue
+                found += [child, *descendants(child)]
     return found
 
 

@@ -130,7 +130,7 @@ async def run(ctx, rounds: int) -> int:
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.asyncio
 async def test_scenario_23_output_and_progress_of_a_run_are_bounded(home: Path) -> None:
     async with asyncio.timeout(120), Session(home) as session:

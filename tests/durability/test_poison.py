@@ -12,7 +12,7 @@ POISON = "def run(base):\n    return tools.fetch(url=base + '/gate/poison')\n"
 DEATHS = 5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.asyncio
 async def test_scenario_22_a_run_that_kills_its_server_each_time_is_set_aside(server: Server, outside: Outside):
     async with server.client() as client:
