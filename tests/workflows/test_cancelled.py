@@ -42,6 +42,11 @@ VICTIMS = {
         "    return tools.fetch(url=base + '/late')\n",
         "slow = asyncio.create_task(slow_replay())",
     ),
+    "made_of_steps": (
+        "ctx.step('victim', ctx.parallel(ctx.step(tools.fetch, url=base + '/gate/late'), ctx.step(str, 1)))",
+        "",
+        "",
+    ),
     "under_way": ("ctx.step('victim', tools.fetch, url=base + '/gate/late')", "", ""),
 }
 

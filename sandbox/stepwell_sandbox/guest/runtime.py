@@ -100,7 +100,10 @@ class GuestRuntime(Delivery):
     async def hold(self, key: str, name: str) -> None:
         """While rehearsing: note a step that is asked for and has no result. Does not return."""
         self.held[key] = f"step:{name}", caller_line(WORKFLOW_FILE)
-        await self._outcome(Pending(key, "step", ordered=self.scope().ordered))
+        try:
+            await self._outcome(Pending(key, "step", ordered=self.scope().ordered))
+        finally:
+            self.dropped()
 
     async def restore(self, key: str, options: StepOptions) -> Any:
         """Return or raise the recorded result of a step, in its turn."""
@@ -205,6 +208,7 @@ class GuestRuntime(Delivery):
             await self.loop.none_due()
         except BaseException:
             work.close()
+            self.dropped()
             raise
 
     def repeats_output(self) -> bool:
