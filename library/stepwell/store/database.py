@@ -6,6 +6,7 @@ lock is never held across a turn of the event loop, so a busy or stopped loop ca
 
 import asyncio
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 LOG_BYTES = 4 * 1024 * 1024  # at the start of a process that executes runs
+ROOM_BYTES = 16 * LOG_BYTES  # with less free, what is left of the disk is not for speed
 WAL_AUTOCHECKPOINT_PAGES = 4000  # 16 MiB at 4 KiB pages; a checkpoint costs an fsync of the main file
 
 
@@ -94,7 +96,8 @@ class Database:
         def grow(_: sqlite3.Connection) -> None:
             # No process writes to the log meanwhile: this one has the lock. What follows its last frame is not read.
             with suppress(OSError), open(f"{self.path}-wal", "r+b") as log:
-                if (missing := LOG_BYTES - log.seek(0, os.SEEK_END)) > 0:
+                missing = LOG_BYTES - log.seek(0, os.SEEK_END)
+                if missing > 0 and shutil.disk_usage(self.path.parent).free > ROOM_BYTES:
                     log.write(bytes(missing))
                     log.flush()
                     os.fsync(log.fileno())

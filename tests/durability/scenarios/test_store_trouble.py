@@ -110,7 +110,6 @@ async def start_many(stage: Stage) -> None:
         await stage.start("def run(base: str):\n    return 1  # " + "x" * 9000, name=f"other_{n}")
 
 
-@pytest.mark.xfail(reason="a log of 4 MiB from the start and this small disk do not go together yet", run=False)
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_scenario_also_a_run_goes_on_when_a_full_disk_has_room_again(small_disk: Path, workers: Workers):
