@@ -2,20 +2,18 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import floors
 import programs
 from figures import Figures, median
 from peers import Peer
 
-from stepwell.engine.book import Book
-from stepwell.engine.recorder import Lease
-from stepwell.engine.room import Room
+from stepwell.engine.replaying import begin, replay_chunks
 from stepwell.model import Run, RunStatus
 from stepwell.ports import Limits, frames
-from stepwell.store import journal
+from stepwell.store import journal, runs
 from stepwell_server import Session
 
 STEPS, RESUME, EMPTY = "steps", "resume", "one run"
@@ -106,19 +104,14 @@ async def _replay(session: Session, run: Run) -> float:
     version = await app.catalog.version(run.version)
     entries = await app.database.read(lambda c: journal.list_entries(c, run.id))
     recorded = [entry for entry in entries if entry.kind == "step"]
-    nothing: Any = None  # is written or loaded
-    chunks = Book(nothing, Lease(run.id, 0), recorded, Room(Limits()), nothing).replay()
+    row = await app.database.read(lambda c: runs.find_run(c, run.id))
+    assert row is not None  # it was run above
+    row = replace(row, input=b'{"n":%d}' % len(recorded))
+    chunks = replay_chunks(recorded)
     guest = await app.sandbox.open(Limits())
     try:
-        inputs = frames.Raw(b'{"n":%d}' % len(recorded))
-        start = frames.Start(
-            run.id, run.workflow, version.source, version.entry, version.entry_kind, inputs, "", run.created_at, 2,
-            context_parameters=list(version.context_parameters),
-        )  # fmt: skip
         began = time.perf_counter()
-        await guest.send(start)
-        for n, chunk in enumerate(chunks, 1):
-            await guest.send(frames.Replay(chunk, n < len(chunks)))
+        await begin(guest, row, version, chunks, attempt=2)
         while True:
             received = await guest.receive()
             if any(isinstance(frame, frames.Call) for frame in received):

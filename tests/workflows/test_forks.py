@@ -233,3 +233,19 @@ async def test_results_of_undone_steps_are_not_reused(home: Path) -> None:
         with pytest.raises(Conflict, match="undone"):
             await session.start_again(failed, from_step="fails")
         assert (await session.start_again(failed)).status is RunStatus.FAILED
+
+
+@pytest.mark.asyncio
+async def test_a_run_from_a_step_agrees_with_its_own_workflow(home: Path) -> None:
+    source = """
+async def run(ctx):
+    began = ctx.now().isoformat()
+    await ctx.step("first", str, began)
+    await ctx.sleep(0, name=began)
+    return await ctx.step("last", len, began)
+"""
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("dated", source)
+        run = await session.start_again(await session.run("dated"), from_step="last")
+
+        assert (await session.compare(run)).difference is None

@@ -1,21 +1,21 @@
 """The journal of one live run, as its holder writes it."""
 
-import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 
 import msgspec
-from msgspec import Raw
 
+from stepwell.engine.admission import HOST_KEYS, attempt_of, check_key, check_readings, check_step, without_attempts
 from stepwell.engine.batch import Write
 from stepwell.engine.outcome import NULL, Answer
 from stepwell.engine.recorder import Lease, Recorder
+from stepwell.engine.replaying import CUT, read_cut, replay_chunks
 from stepwell.engine.room import ENTRY_BYTES, Room, entry_size
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
-from stepwell.ports.frames import Call, Failure, Log, Readings, Recorded, Step
+from stepwell.ports.frames import Call, Log, Readings, Recorded, Step
 from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
@@ -23,18 +23,7 @@ from stepwell.store.timeline import NewEvent, NewLog
 Load = Callable[[int], Awaitable[bytes | None]]
 """Reads a value from the store, by its place in the journal."""
 
-ATTEMPT = re.compile(r"@\d+/")
-MAX_ATTEMPT = 2**31
-MAX_KEY = 2000  # characters
-MAX_NAME = 200  # characters
-MAX_TIME = 1e11  # unix seconds
-MAX_READINGS = 1000  # of one frame
-READINGS_NAME = re.compile(r"seed|readings\d+")
-SEED = re.compile(r"[0-9a-f]{64}")
-CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
-HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 KEPT_BYTES = 4096  # larger values are not kept in memory beside the store
-REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
 
 class Book:
@@ -173,10 +162,9 @@ class Book:
         Raises:
             ProtocolViolation: its key is taken.
         """
-        check_key(frame.key)
+        check_step(frame)
         if frame.key in self.entries:
             raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
-        _check_step(frame)
         self._room.take_step(ENTRY_BYTES + len(frame.key) + len(frame.name) + len(bytes(frame.value)))
         status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
         error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
@@ -219,13 +207,9 @@ class Book:
         Raises:
             ProtocolViolation: its key is taken or belongs to no attempt, or it holds no readings.
         """
-        check_key(frame.key)
-        if frame.key in self.entries or not _attempt_of(frame.key):
-            raise ProtocolViolation(f"the guest sent readings for {frame.key[:200]!r}")
-        seeded = frame.key.endswith("!seed")
-        limits = all(0 <= reading < MAX_TIME * 1e6 for reading in frame.times) and len(frame.times) <= MAX_READINGS
-        if not limits or seeded != (SEED.fullmatch(frame.seed) is not None) or seeded == bool(frame.times):
-            raise ProtocolViolation("the guest sent readings that no clock shows")
+        check_readings(frame)
+        if frame.key in self.entries:
+            raise ProtocolViolation(f"the guest sent the readings {frame.key!r} twice")
         now = time.time()
         value = msgspec.json.encode({"seed": frame.seed, "times": frame.times})
         self._room.take_step(ENTRY_BYTES + len(frame.key) + len(value))
@@ -244,7 +228,7 @@ class Book:
         self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq for entry in over]))
 
     def _add_readings(self, entry: Entry) -> None:
-        self._readings.setdefault(_attempt_of(entry.key), []).append(entry)
+        self._readings.setdefault(attempt_of(entry.key), []).append(entry)
 
     def mark(self, n: int, key: str) -> None:
         """Note the place of an outcome in the order of deliveries.
@@ -263,6 +247,7 @@ class Book:
         chunks = replay_chunks(self.entries.values())
         self.entries = {key: _light(entry) for key, entry in self.entries.items()}
         self._effects = {name: self.entries[entry.key] for name, entry in self._effects.items()}
+        self._cut = {place: self.entries[entry.key] for place, entry in self._cut.items()}
         return chunks
 
     def _count(self, n: int) -> None:
@@ -291,83 +276,9 @@ class Book:
         self._recorder.batch(self._lease).entry(entry)
 
 
-def read_cut(key: str) -> tuple[int, str]:
-    """Return the number of the cut and the key before it, of the key of an entry that was cut off."""
-    cut, _, old = key.removeprefix(CUT).partition("/")
-    return int(cut), old
-
-
-def replay_chunks(entries: Iterable[Entry]) -> list[list[Recorded]]:
-    """Return what a guest needs to replay, in chunks; at least one."""
-    chunks: list[list[Recorded]] = [[]]
-    size = 0
-    for entry in entries:
-        if entry.key.startswith(CUT):
-            continue
-        if size > REPLAY_BYTES:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(_recorded(entry))
-        size += len(entry.value or b"") + len(entry.key) + 100
-    return chunks
-
-
-def check_key(key: str) -> None:
-    """Raise ProtocolViolation if a guest uses a key that no honest one has, or that only the host gives out."""
-    if not 0 < len(key) <= MAX_KEY or not key.isprintable():
-        raise ProtocolViolation("the guest used a key that is too long or not printable")
-    if key.rpartition("!")[2] in HOST_KEYS or key.startswith("!"):
-        raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
-
-
-def check_name(name: str) -> None:
-    """Raise ProtocolViolation if a step or call has a name that no honest guest gives it."""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise ProtocolViolation("the guest used a name that is too long or not printable")
-
-
-def _attempt_of(key: str) -> str:
-    """Return the path of the innermost attempt whose readings have that key; empty if it is no such key."""
-    path, _, name = key.rpartition("!")
-    attempt = ATTEMPT.match(path, max(0, path.rfind("@")))
-    known = attempt is not None and path.endswith("/") and READINGS_NAME.fullmatch(name) is not None
-    return path[: attempt.end()] if attempt is not None and known else ""
-
-
-def read_arguments(call: Call) -> JsonObject:
-    """Return `{"args": [...], "kwargs": {...}}` of a call, either of which may be missing.
-
-    Raises:
-        ProtocolViolation: key, name or arguments are none that an honest guest sends.
-    """
-    check_key(call.key)
-    check_name(call.name)
-    decoded = msgspec.json.decode(call.args)
-    if not isinstance(decoded, dict) or not decoded.keys() <= {"args", "kwargs"}:
-        raise ProtocolViolation("the guest made a call without an arguments object")
-    if not isinstance(decoded.get("args", []), list) or not isinstance(decoded.get("kwargs", {}), dict):
-        raise ProtocolViolation("the guest made a call with malformed arguments")
-    return decoded
-
-
-def _check_step(frame: Step) -> None:
-    check_name(frame.name)
-    failed = frame.status == "error"
-    times = all(0 <= at < MAX_TIME for at in (frame.started, frame.finished))
-    if not 0 < frame.attempt < MAX_ATTEMPT or not times or failed != (frame.error is not None):
-        raise ProtocolViolation("the guest recorded a step with an impossible attempt, time or outcome")
-    if not frame.final and not failed:
-        raise ProtocolViolation("the guest recorded a step that goes on after it succeeded")
-
-
 def was_in_doubt(entry: Entry) -> bool:
     """Whether the call was given up without knowing if it had its effect."""
     return entry.error is not None and msgspec.json.decode(entry.error).get("code") == "in_doubt"
-
-
-def without_attempts(key: str) -> str:
-    """Return a key that is the same in every attempt of the steps around the call."""
-    return ATTEMPT.sub("@/", key)
 
 
 def _effect_name(key: str, label: str) -> str | None:
@@ -379,18 +290,3 @@ def _light(entry: Entry) -> Entry:
     if len(entry.value or b"") <= KEPT_BYTES and entry.args is None:
         return entry
     return replace(entry, args=None, value=entry.value if len(entry.value or b"") <= KEPT_BYTES else None)
-
-
-def _recorded(entry: Entry) -> Recorded:
-    known = entry.status in ("ok", "error", "retry")
-    return Recorded(
-        entry.key,
-        entry.label,
-        entry.status if known else "open",  # pyright: ignore[reportArgumentType]  checked by the table
-        entry.finished_at or entry.opened_at or 0.0,
-        entry.delivery or 0,
-        entry.attempt,
-        Raw(entry.value) if entry.status == "ok" and entry.value is not None else None,
-        msgspec.json.decode(entry.error, type=Failure) if entry.error else None,
-        (entry.opened_at or 0.0) if entry.kind == "step" else 0.0,
-    )

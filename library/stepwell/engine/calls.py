@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from stepwell.engine import waiting
-from stepwell.engine.book import without_attempts
+from stepwell.engine.admission import without_attempts
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
@@ -96,9 +96,8 @@ class Calls:
 
     async def _approved(self, call: Call, digest: str, arguments: JsonObject) -> Answer | None:
         key = f"{call.key}!policy"
-        label = f"{call.kind}:{call.name}:{digest}"
         ask = {"prompt": f"Allow the tool {call.name}?", "context": {"tool": call.name, "arguments": arguments}}
-        wait = waiting.approval_wait(self._run, key, call.name, label, ask)
+        wait = waiting.approval_wait(self._run, key, call.name, call.label(digest), ask)
         done = self._book.entries.get(key)
         if done is not None and (done.status, done.kind, done.digest) == ("ok", "approval", wait.digest):
             return None
@@ -114,13 +113,10 @@ class Calls:
     ) -> Answer:
         earlier = None
         if entry is None and not spec.read_only:
-            label = f"{call.kind}:{call.name}:{digest}"
-            earlier = await self._earlier(call, label)
-            earlier = earlier or await self._book.take_cut(label, self._adopted, "ok", "open", "in_doubt")
+            earlier = await self._earlier(call, call.label(digest))
+            earlier = earlier or await self._book.take_cut(call.label(digest), self._adopted, "ok", "open", "in_doubt")
         if earlier is not None and earlier.status == "ok":
-            # An earlier attempt of the step had this effect already: the new one gets its result.
-            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
-            return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier)))
+            return await self._reuse(call, digest, earlier)
         doubtful = (entry is not None or earlier is not None) and not spec.repeatable
         if entry is None:
             entry = (
@@ -223,10 +219,8 @@ class Calls:
         self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject
     ) -> Answer:
         detached = call.kind == "start"
-        label = f"{call.kind}:{call.name}:{digest}"
-        if entry is None and (cut := await self._book.take_cut(label, self._adopted, "ok")) is not None:
-            self._book.event("call.reused", {"call": call.name, "key": call.key, "from": cut.key})
-            return self._settle(call, self._book.draft(call, digest), Answer(cut.value))
+        if entry is None and (cut := await self._book.take_cut(call.label(digest), self._adopted, "ok")) is not None:
+            return await self._reuse(call, digest, cut)
         # Known and without an outcome: its holder died meanwhile, and a child that has failed since keeps its failure.
         again = entry is None and call.key not in self._waits.rows
         entry = entry or self._book.open(call, digest)
@@ -250,7 +244,6 @@ class Calls:
         return self._settle(call, entry, answer)
 
     async def _wait(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
-        label = f"{call.kind}:{call.name}:{digest}"
         match call.kind:
             case "timer":
                 wait, finish = waiting.timer_wait(call.key, call.name, kwargs, call.delay_s), waiting.answer_timer
@@ -259,7 +252,7 @@ class Calls:
             case "event":
                 wait, finish = waiting.event_wait(call.key, call.name, kwargs), waiting.answer_event
             case _:
-                wait = waiting.approval_wait(self._run, call.key, call.name, label, kwargs)
+                wait = waiting.approval_wait(self._run, call.key, call.name, call.label(digest), kwargs)
                 finish = waiting.answer_approval
         entry = entry or self._book.open(call, digest)
         until = self._waits.until_event if call.kind == "event" else self._waits.until_decided
@@ -270,6 +263,11 @@ class Calls:
         if decision is None:
             self._book.event("wait.ended", {"key": call.key, "kind": wait.kind, "name": wait.name})
         return answer
+
+    async def _reuse(self, call: Call, digest: str, earlier: Entry) -> Answer:
+        """Give the call the result of an equal one that had its effect already."""
+        self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
+        return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier)))
 
     def _settle(self, call: Call, entry: Entry, answer: Answer) -> Answer:
         self._book.settle(entry, answer)

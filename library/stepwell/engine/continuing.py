@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stepwell.engine.book import CUT
 from stepwell.engine.border import plain, show
 from stepwell.engine.rehearsal import Rehearsal, rehearse
 from stepwell.engine.reopening import reopen
+from stepwell.engine.replaying import CUT
 from stepwell.engine.services import Services
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import JsonObject, Version
@@ -24,7 +24,6 @@ from stepwell.store import emitted, journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
-MAX_DELIVERIES = 2**62  # more than a run has
 MAX_LISTED = 20  # effects in an error
 MAX_SHOWN = 160  # characters of one
 
@@ -109,7 +108,8 @@ async def _reopened(services: Services, row: RunRow, via: str) -> list[Entry]:
 def find_cut(services: Services, entries: Sequence[Entry], rehearsal: Rehearsal) -> Cut:
     """Return what lies beyond the point where a journal and a version agree."""
     if isinstance(rehearsal.last, frames.Rested):
-        return Cut(MAX_DELIVERIES, (), ())  # they agree in all that can be replayed now
+        all_of_them = max((entry.delivery or 0 for entry in entries), default=0)
+        return Cut(all_of_them, (), ())  # they agree in all that can be replayed now
     kept = {e.key for e in entries if e.delivery is not None and e.delivery <= rehearsal.delivered} | rehearsal.asked
     beyond = tuple(e for e in entries if not e.key.startswith(CUT) and not (kept & _places(e.key)))
     return Cut(rehearsal.delivered, beyond, tuple(entry for entry in beyond if _is_effect(services, entry)))

@@ -25,7 +25,7 @@ def doubt_wait(run: RunRow, call: Call, digest: str, spec: ToolSpec | None, argu
         "context": {"tool": call.name, "arguments": arguments},
     }
     until = None if spec is None or spec.ask_s is None else time.time() + spec.ask_s
-    bound = bound_digest(run, key, f"{call.kind}:{call.name}:{digest}")
+    bound = bound_digest(run, key, call.label(digest))
     return NewWait(key, "in_doubt", call.name, request, bound, until)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepwell.engine.pages import Emitted
-from stepwell.engine.reopening import unknown_run
+from stepwell.engine.reopening import find_row
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Json
 from stepwell.store import emitted, runs, timeline
@@ -107,9 +107,7 @@ def _send(connection: sqlite3.Connection, event: EmittedRow, limit: int) -> _Por
     if event.run_id is None:
         emitted.put_event(connection, event, now)
         return _deliver(connection, event.id, limit)
-    row = runs.find_run(connection, event.run_id)
-    if row is None:
-        raise unknown_run(event.run_id, runs.near_ids(connection, event.run_id))
+    row = find_row(connection, event.run_id)
     if row.status not in LIVE:
         raise Conflict(
             f"run {row.id} has ended as {row.status}, so it takes no event {event.name!r}",

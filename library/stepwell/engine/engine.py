@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from stepwell.engine.pages import (
 )
 from stepwell.engine.recorder import Recorder
 from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
-from stepwell.engine.reopening import find_row, unknown_run
+from stepwell.engine.reopening import find_row
 from stepwell.engine.retention import Collected, collect
 from stepwell.engine.services import HostFunctions, Services
 from stepwell.engine.starting import Starter
@@ -97,13 +96,7 @@ class Engine:
         return await self._get(run_id, steps=True)
 
     async def _get(self, run_id: str, *, steps: bool) -> Run:
-        def read(connection: sqlite3.Connection) -> Run:
-            row = runs.find_run(connection, run_id)
-            if row is None:
-                raise unknown_run(run_id, runs.near_ids(connection, run_id))
-            return view_run(connection, row, steps=steps)
-
-        return await self._database.read(read)
+        return await self._database.read(lambda c: view_run(c, find_row(c, run_id), steps=steps))
 
     async def wait(self, run_id: str, seconds: float, on_event: OnEvent | None = None) -> Run:
         """Return the run when it has ended, or rests, or after `seconds`; `on_event` gets every event so far and new.

@@ -7,16 +7,17 @@ import time
 from dataclasses import replace
 
 import msgspec
-from msgspec import Raw
 
+from stepwell.engine.admission import read_arguments
 from stepwell.engine.beginning_anew import begin_anew
-from stepwell.engine.book import Book, read_arguments
+from stepwell.engine.book import Book
 from stepwell.engine.calls import Calls
 from stepwell.engine.deciding import begin_unwinding, cancel_children
 from stepwell.engine.ending import end_run
 from stepwell.engine.outcome import Answer
 from stepwell.engine.pausing import pause_run
 from stepwell.engine.recorder import Lease
+from stepwell.engine.replaying import begin
 from stepwell.engine.retrying import retried
 from stepwell.engine.room import Room, doubled
 from stepwell.engine.services import Services
@@ -24,7 +25,7 @@ from stepwell.engine.verdict import End, crash, end_data, exceeded, last, own_li
 from stepwell.engine.view import dump_error
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import Fenced, ProtocolViolation, RunError
-from stepwell.model import ErrorInfo, JsonObject, RunStatus, Version
+from stepwell.model import ErrorInfo, JsonObject, RunStatus
 from stepwell.model.durability import Durability
 from stepwell.ports import GuestProcess, frames
 from stepwell.sdk import codec
@@ -143,7 +144,11 @@ class Execution:
         try:
             if self._mode == "run":
                 self._note_start(guest, restored)
-            await self._start(guest, version)
+            chunks = self._book.replay()
+            await begin(
+                guest, self.run, version, chunks,
+                attempt=self.run.attempts, mode=self._mode, durability=self._durability(),
+            )  # fmt: skip
             with services.orders.watch(self.run.id) as orders:
                 return await self._serve(guest, orders)
         finally:
@@ -158,17 +163,6 @@ class Execution:
             data |= {"restored": list(restored[-MAX_NAMED:]), "steps": len(restored)}
             self._book.trim()
         self._book.event("run.started" if first else "run.resumed", data)
-
-    async def _start(self, guest: GuestProcess, version: Version) -> None:
-        chunks = self._book.replay()
-        start = frames.Start(
-            self.run.id, self.run.workflow, version.source, version.entry, version.entry_kind, Raw(self.run.input),
-            self.run.seed, self.run.clock_at, self.run.attempts, self.run.session_id, self.run.user_id,
-            list(version.context_parameters), self._durability(), self._mode,
-        )  # fmt: skip
-        await guest.send(start)
-        for n, chunk in enumerate(chunks, 1):
-            await guest.send(frames.Replay(chunk, n < len(chunks)))
 
     def _durability(self) -> Durability:
         # What the operator asks of all runs, a module cannot lower.
@@ -226,7 +220,7 @@ class Execution:
         decoded = read_arguments(call)
         digest = codec.digest(decoded)
         entry = self._book.entries.get(call.key)
-        if call.key in self._open or (entry is not None and entry.label != f"{call.kind}:{call.name}:{digest}"):
+        if call.key in self._open or (entry is not None and entry.label != call.label(digest)):
             raise ProtocolViolation(f"the guest used the key {call.key!r} twice")
         self._open.add(call.key)
         return call, decoded, digest

@@ -18,7 +18,7 @@ import msgspec
 from stepwell.engine.border import plain
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.pages import StartOptions
-from stepwell.engine.reopening import unknown_run
+from stepwell.engine.reopening import find_row
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, JsonObject, RunStatus, Version
 from stepwell.ports import WorkflowSource
@@ -97,9 +97,7 @@ async def find_origin(
         InvalidArguments: it is of another workflow, or has no such step.
         Conflict: it goes on, has completed, or its workflow has another version now.
     """
-    row = await database.read(lambda c: runs.find_run(c, run_id))
-    if row is None:
-        raise unknown_run(run_id, await database.read(lambda c: runs.near_ids(c, run_id)))
+    row = await database.read(lambda c: find_row(c, run_id))
     if name is not None and name != row.workflow:
         raise InvalidArguments(f"run {run_id} is one of {row.workflow!r}, not of {name[:80]!r}")
     _check_status(row, from_step)
@@ -193,9 +191,7 @@ def _find_started(connection: sqlite3.Connection, origin: Origin, options: Start
 
 def _fill(connection: sqlite3.Connection, run_id: str, origin: Origin) -> None:
     """Give the new run its part of the journal, and tell both timelines."""
-    source = runs.find_run(connection, origin.row.id)
-    if source is None:
-        raise unknown_run(origin.row.id, [])
+    source = find_row(connection, origin.row.id)
     if source.status in LIVE or source.epoch != origin.row.epoch:
         raise Conflict(f"run {origin.row.id} went on meanwhile", hint="Try again when it has ended.")
     forks.copy_entries(connection, origin.row.id, run_id, origin.kept)

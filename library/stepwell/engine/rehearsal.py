@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from msgspec import Raw
 
-from stepwell.engine.book import replay_chunks
+from stepwell.engine.replaying import begin, replay_chunks
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import crash
 from stepwell.errors import LimitExceeded, ProtocolViolation
@@ -80,15 +79,7 @@ async def rehearse(services: Services, row: RunRow, version: Version, entries: S
     guest = await services.sandbox.open(services.limits)
     try:
         async with asyncio.timeout(REHEARSAL_S):
-            start = frames.Start(
-                row.id, row.workflow, version.source, version.entry, version.entry_kind, Raw(row.input), row.seed,
-                row.created_at, row.attempts + 1, row.session_id, row.user_id, list(version.context_parameters),
-                mode="check",
-            )  # fmt: skip
-            await guest.send(start)
-            chunks = replay_chunks(entries)
-            for n, chunk in enumerate(chunks, 1):
-                await guest.send(frames.Replay(chunk, n < len(chunks)))
+            await begin(guest, row, version, replay_chunks(entries), attempt=row.attempts + 1, mode="check")
             return await _read(services, guest)
     except TimeoutError:
         raise LimitExceeded(

@@ -4,7 +4,8 @@ import json
 import sqlite3
 import time
 
-from stepwell.engine.book import CUT, was_in_doubt
+from stepwell.engine.book import was_in_doubt
+from stepwell.engine.replaying import CUT
 from stepwell.errors import Conflict, NotFound
 from stepwell.model import LIVE
 from stepwell.store import journal, runs, timeline
@@ -68,12 +69,6 @@ def _not_before(entry: journal.Entry, first: journal.Entry) -> bool:
     return entry.delivery is None or first.delivery is None or entry.delivery >= first.delivery
 
 
-def unknown_run(run_id: str, near: list[str]) -> NotFound:
-    """Return the error for a run that is not there."""
-    hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
-    return NotFound(f"there is no run {run_id[:80]!r}", hint=hint)
-
-
 def find_row(connection: sqlite3.Connection, run_id: str) -> RunRow:
     """Return the run of that id.
 
@@ -82,5 +77,7 @@ def find_row(connection: sqlite3.Connection, run_id: str) -> RunRow:
     """
     row = runs.find_run(connection, run_id)
     if row is None:
-        raise unknown_run(run_id, runs.near_ids(connection, run_id))
+        near = runs.near_ids(connection, run_id)
+        hint = f"Near ones: {', '.join(near)}." if near else "list_runs() shows the newest."
+        raise NotFound(f"there is no run {run_id[:80]!r}", hint=hint)
     return row

@@ -57,6 +57,10 @@ class Call(Struct, tag_field="t", tag="call", forbid_unknown_fields=True, omit_d
     delay_s: float = 0.0
     """For a timer that is a deadline: seconds from now. Not part of the arguments: it differs on a replay."""
 
+    def label(self, digest: str) -> str:
+        """Return what is called, as it is compared on a replay; `digest` is of the arguments."""
+        return f"{self.kind}:{self.name}:{digest}"
+
 
 class Step(Struct, tag_field="t", tag="step", forbid_unknown_fields=True, omit_defaults=True):
     """Record one finished attempt of a step that the guest ran itself."""

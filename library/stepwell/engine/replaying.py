@@ -1,0 +1,72 @@
+"""What a guest is told at its start: the program, its input, and what is recorded of the run."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Raw
+
+from stepwell.model import Version
+from stepwell.model.durability import Durability
+from stepwell.ports import GuestProcess, frames
+from stepwell.ports.frames import Failure, Recorded
+from stepwell.store.journal import Entry
+from stepwell.store.runs import RunRow
+
+CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
+REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
+
+
+async def begin(
+    guest: GuestProcess,
+    run: RunRow,
+    version: Version,
+    chunks: Sequence[list[Recorded]],
+    *,
+    attempt: int,
+    mode: frames.Mode = "run",
+    durability: Durability = "group",
+) -> None:
+    """Send a guest what it begins with."""
+    start = frames.Start(
+        run.id, run.workflow, version.source, version.entry, version.entry_kind, Raw(run.input), run.seed,
+        run.clock_at, attempt, run.session_id, run.user_id, list(version.context_parameters), durability, mode,
+    )  # fmt: skip
+    await guest.send(start)
+    for n, chunk in enumerate(chunks, 1):
+        await guest.send(frames.Replay(chunk, n < len(chunks)))
+
+
+def replay_chunks(entries: Iterable[Entry]) -> list[list[Recorded]]:
+    """Return what a guest needs to replay, in chunks; at least one."""
+    chunks: list[list[Recorded]] = [[]]
+    size = 0
+    for entry in entries:
+        if entry.key.startswith(CUT):
+            continue
+        if size > REPLAY_BYTES:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(_recorded(entry))
+        size += len(entry.value or b"") + len(entry.key) + 100
+    return chunks
+
+
+def read_cut(key: str) -> tuple[int, str]:
+    """Return the number of the cut and the key before it, of the key of an entry that was cut off."""
+    cut, _, old = key.removeprefix(CUT).partition("/")
+    return int(cut), old
+
+
+def _recorded(entry: Entry) -> Recorded:
+    known = entry.status in ("ok", "error", "retry")
+    return Recorded(
+        entry.key,
+        entry.label,
+        entry.status if known else "open",  # pyright: ignore[reportArgumentType]  checked by the table
+        entry.finished_at or entry.opened_at or 0.0,
+        entry.delivery or 0,
+        entry.attempt,
+        Raw(entry.value) if entry.status == "ok" and entry.value is not None else None,
+        msgspec.json.decode(entry.error, type=Failure) if entry.error else None,
+        (entry.opened_at or 0.0) if entry.kind == "step" else 0.0,
+    )
