@@ -1,17 +1,15 @@
 """How a zygote is started at each level: the command, and the plan it follows."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepwell_sandbox.bubblewrap import find_bubblewrap
 from stepwell_sandbox.confine.plan import Plan
 from stepwell_sandbox.interpreter import ENVIRONMENT, NOBODY, OPTIONS, Interpreter, readable_by_others
 from stepwell_sandbox.scratch import GUEST_CODE, Folder
 from stepwell_sandbox.starter import Program
 
-SYSTEM_BWRAP = "/usr/bin/bwrap"
-"""Preferred: Ubuntu's AppArmor profile for bubblewrap is tied to this path."""
 _CODE_INSIDE, _RUNS_INSIDE = "/stepwell", "/scratch"
 _IMPORT_ZYGOTE = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
@@ -50,16 +48,11 @@ class Launch:
     plan: Plan
 
 
-def find_bwrap() -> str | None:
-    """Return the path of bubblewrap."""
-    return SYSTEM_BWRAP if os.access(SYSTEM_BWRAP, os.X_OK) else shutil.which("bwrap")
-
-
 def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: int) -> Launch:
     """Return the launch of a zygote that takes its requests on `control_fd`.
 
     Raises:
-        FileNotFoundError: the level needs bubblewrap and there is none.
+        OSError: the level needs bubblewrap and there is none that may be used.
     """
     code = code_path(level, folder)
     plan = Plan(
@@ -74,10 +67,12 @@ def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: 
     user = NOBODY if drops_root(interpreter, folder) else None
     if not level.bubblewrap:
         return Launch(Program(python, ENVIRONMENT, user), plan)
-    bwrap = find_bwrap()
+    bwrap = find_bubblewrap()
     if bwrap is None:
         raise FileNotFoundError("bubblewrap (bwrap) is not installed")
-    command = (bwrap, *_bwrap_options(level, interpreter, folder), "--", *python)
+    if bwrap.refusal:
+        raise PermissionError(bwrap.refusal)
+    command = (bwrap.path, *_bwrap_options(level, interpreter, folder), "--", *python)
     return Launch(Program(command, {}, user), plan)
 
 

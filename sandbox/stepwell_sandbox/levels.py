@@ -12,6 +12,7 @@ from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
 from stepwell.ports.frames import Done, Start
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox import plain
+from stepwell_sandbox.facts import Facts, read_facts
 from stepwell_sandbox.launch import LEVELS, Level, code_path, drops_root
 from stepwell_sandbox.link import PROBE, Link, Machine
 from stepwell_sandbox.plain import PlainStart
@@ -44,8 +45,7 @@ async def choose(minimum: str, machine: Machine) -> tuple[Found, Link | PlainSta
         return Found(link.level, report), link
     if minimum == plain.NAME:
         return Found(None, report), PlainStart(machine)
-    reasons = "; ".join(f"{name}: {why}" for name, why in report.refused)
-    raise SandboxUnavailable(f"this machine cannot isolate at level {minimum} or better ({reasons})", hint=report.hint)
+    raise SandboxUnavailable(report.refusal, hint=report.hint)
 
 
 async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
@@ -56,6 +56,7 @@ async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
     """
     if minimum not in NAMES:
         raise ConfigError(f"there is no isolation level {minimum!r}", hint=f"Use one of {', '.join(NAMES)}.")
+    facts = await asyncio.to_thread(read_facts, landlock_abi())
     refused: list[tuple[str, str]] = []
     link: Link | None = None
     for level in LEVELS.values():
@@ -67,18 +68,22 @@ async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
         if level.name == minimum:
             break
     reached = link.level.name if link else plain.NAME if minimum == plain.NAME else ""
-    return describe(minimum, reached, landlock_abi(), tuple(refused), _warnings(reached, machine)), link
+    return describe(minimum, reached, facts, tuple(refused), _warnings(reached, machine, facts)), link
 
 
-def _warnings(reached: str, machine: Machine) -> tuple[str, ...]:
+def _warnings(reached: str, machine: Machine, facts: Facts) -> tuple[str, ...]:
     if reached == plain.NAME:
         return ("workflows are NOT isolated: they can read and change what this user can; level none was asked for",)
+    found: list[str] = []
     if os.getuid() == 0 and not drops_root(machine.interpreter, machine.folder):
         why = f"{machine.interpreter.executable} cannot be read by other users"
-        return (
-            f"workflows keep user id 0, for whom the kernel has no thread limit, because {why}; do not run as root",
+        found.append(
+            f"workflows keep user id 0, for whom the kernel has no thread limit, because {why}; do not run as root"
         )
-    return ()
+    level, program = LEVELS.get(reached), facts.bubblewrap
+    if level and level.bubblewrap and program and program.warning:
+        found.append(program.warning)
+    return tuple(found)
 
 
 def landlock_abi() -> int:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.facts import read_facts
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import climb
 from stepwell_sandbox.link import Machine
@@ -38,7 +39,7 @@ async def probe(minimum: str = "B", scratch_root: Path | None = None) -> Report:
         ConfigError: there is no level of that name.
     """
     if sys.platform == "win32":
-        return describe(minimum, "", 0, (("A", "this system cannot isolate workflows"),), ())
+        return describe(minimum, "", read_facts(0), (("A", "this system cannot isolate workflows"),), ())
     folder = await asyncio.to_thread(Folder, scratch_root)
     try:
         report, link = await climb(minimum, Machine(await asyncio.to_thread(find_interpreter), folder))

@@ -3,9 +3,25 @@
 from dataclasses import dataclass
 
 from stepwell_sandbox import mend
-from stepwell_sandbox.launch import LEVELS, Level, find_bwrap
+from stepwell_sandbox.facts import Facts
+from stepwell_sandbox.launch import LEVELS, Level
 
 UNPROVEN = "none"
+LOSSES = {
+    "A": (),
+    "A2": (
+        "the scratch directory's size is measured every 50 ms, so it can be exceeded for as long",
+        "runs share one process namespace; signals between them are still refused",
+    ),
+    "B": (
+        "a workflow can learn that a file or process exists, and a file's size, owner and times; no contents",
+        "the scratch directory's size is measured every 50 ms, so it can be exceeded for as long",
+        "C extensions that are not loaded beforehand cannot be imported",
+    ),
+    "C": ("workflows have no files at all: no scratch directory, no late imports",),
+    "none": ("everything: workflows can read and change what this user can",),
+}
+"""What each level lacks of the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +34,8 @@ class Layer:
     """What a workflow could do without it."""
     mend: str
     """The command that brings it, empty when it is present."""
+    needed: bool = False
+    """The level that was asked for cannot be had without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,64 +49,91 @@ class Report:
     refused: tuple[tuple[str, str], ...]
     """Stronger levels, and why each cannot be had."""
     warnings: tuple[str, ...]
+    facts: Facts
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What the level lacks of the strongest."""
+        return LOSSES.get(self.level, ())
+
+    @property
+    def missing(self) -> tuple[Layer, ...]:
+        """The layers that the level asked for needs and that are not there."""
+        return tuple(layer for layer in self.layers if layer.needed and not layer.present)
+
+    @property
+    def refusal(self) -> str:
+        """Why runs are refused, in one sentence."""
+        names = [layer.name for layer in self.missing]
+        missing = f", no {' and no '.join(names)}" if names else ""
+        reasons = "; ".join(f"{name}: {why}" for name, why in self.refused)
+        return f"this machine cannot isolate at level {self.minimum} or better{missing} ({reasons})"
 
     @property
     def hint(self) -> str:
-        """How to get every missing layer, one line each."""
-        return "\n".join(f"{layer.name}: {layer.mend}" for layer in self.layers if not layer.present)
+        """How to get what is missing for the level asked for, one line for each layer."""
+        layers = self.missing or tuple(layer for layer in self.layers if not layer.present)
+        return "\n".join(f"{layer.name}: {layer.mend}" for layer in layers)
 
 
 def describe(
-    minimum: str, level: str, landlock_abi: int, refused: tuple[tuple[str, str], ...], warnings: tuple[str, ...]
+    minimum: str, level: str, facts: Facts, refused: tuple[tuple[str, str], ...], warnings: tuple[str, ...]
 ) -> Report:
     """Return the report on a machine.
 
     Args:
         minimum: The level asked for.
         level: The level that was proven, empty for none.
-        landlock_abi: The kernel's Landlock version, 0 for none.
+        facts: What is known of the machine.
         refused: Levels and why they were refused.
         warnings: What else an operator should know.
     """
-    proven = LEVELS.get(level)
-    return Report(level, minimum, _layers(proven, landlock_abi), refused, warnings)
+    return Report(level, minimum, _layers(LEVELS.get(level), LEVELS.get(minimum), facts), refused, warnings, facts)
 
 
-def _layers(proven: Level | None, landlock_abi: int) -> tuple[Layer, ...]:
-    elsewhere = mend.leave_system()
-    spaces = mend.allow_namespaces() if find_bwrap() else mend.install_bubblewrap()
+def _layers(proven: Level | None, wanted: Level | None, facts: Facts) -> tuple[Layer, ...]:
+    usable = facts.bubblewrap is not None and not facts.bubblewrap.refusal
+    spaces = mend.allow_namespaces(facts) if usable else mend.install_bubblewrap(facts)
+    outer, inner = proven is not None and proven.bubblewrap, proven is not None and proven.own_namespaces
     found = (
         (
             "bubblewrap namespaces",
-            proven is not None and proven.bubblewrap,
+            outer,
             "seeing that other files, processes and network interfaces exist",
             spaces,
+            wanted is not None and wanted.bubblewrap,
         ),
         (
             "namespaces per run",
-            proven is not None and proven.own_namespaces,
+            inner,
             "seeing other runs, and filling the disk between two checks of the scratch directory",
-            spaces,
+            mend.allow_run_namespaces(facts) if outer else spaces,
+            wanted is not None and wanted.own_namespaces,
         ),
         (
             "Landlock",
-            landlock_abi > 0,
+            facts.landlock_abi > 0,
             "reading and writing files of the machine",
-            mend.enable_landlock(),
+            mend.enable_landlock(facts),
+            wanted is not None and wanted.landlock,
         ),
         (
             "system call filter",
-            proven is not None,
+            proven is not None or (facts.can_filter and wanted is not None),
             "sockets, programs, new processes, and most of the kernel's surface",
             "needs Linux on x86-64 or ARM64 with CONFIG_SECCOMP_FILTER",
+            wanted is not None,
         ),
         (
             "resource limits",
-            proven is not None,
+            proven is not None or (facts.system == "linux" and wanted is not None),
             "using up memory, processor time, files and threads",
             "needs a level other than none",
+            wanted is not None,
         ),
     )
+    elsewhere = mend.leave_system(facts.system)
     return tuple(
-        Layer(name, present, stops, "" if present else elsewhere or command) for name, present, stops, command in found
+        Layer(name, present, stops, "" if present else elsewhere or command, needed)
+        for name, present, stops, command, needed in found
     )

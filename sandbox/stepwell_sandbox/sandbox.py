@@ -135,7 +135,7 @@ class ConfinedSandbox:
 
     async def _start(self) -> Link | PlainStart:
         if sys.platform == "win32":
-            raise SandboxUnavailable("this system cannot isolate workflows", hint=mend.leave_system())
+            raise SandboxUnavailable("this system cannot isolate workflows", hint=mend.leave_system(sys.platform))
         if self._machine is None:
             try:
                 folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)

@@ -11,7 +11,6 @@ import pytest
 
 from confined import RAW_ENTRY, RAW_GUEST, names_in, with_our_code
 from stepwell.errors import SandboxUnavailable
-from stepwell_sandbox import mend
 from stepwell_sandbox.confine.libc import MACHINE
 from stepwell_sandbox.confine.syscalls import NUMBERS
 from stepwell_sandbox.interpreter import find_interpreter
@@ -53,7 +52,7 @@ def test_without_namespaces_the_level_is_b(tmp_path: Path) -> None:
 
 def test_a_minimum_that_cannot_be_had_refuses_with_commands(tmp_path: Path) -> None:
     found = on_machine_without(NAMESPACES, "A", tmp_path)
-    assert "cannot isolate at level A or better" in found["error"]
+    assert "cannot isolate at level A or better, no bubblewrap namespaces and no namespaces per run (" in found["error"]
     assert found["hint"].splitlines()[0].startswith("bubblewrap namespaces: ")
 
 
@@ -95,19 +94,3 @@ async def test_the_report_names_every_layer(tmp_path: Path) -> None:
     assert len(report.layers) == 5
     assert all(layer.stops for layer in report.layers)
     assert names_in(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "family"),
-    [
-        ('ID=ubuntu\nID_LIKE=debian\nNAME="Ubuntu"', "debian"),
-        ("ID=debian", "debian"),
-        ('ID="rocky"\nID_LIKE="rhel centos fedora"', "fedora"),
-        ("ID=arch", "arch"),
-        ("ID=opensuse-leap\nID_LIKE='suse opensuse'", "suse"),
-        ("ID=nixos", ""),
-        ("", ""),
-    ],
-)
-def test_the_family_of_a_distribution_is_known(text: str, family: str) -> None:
-    assert mend.os_family(text) == family

@@ -5,10 +5,9 @@ import os
 import platform
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -18,32 +17,24 @@ from stepwell.store.database import open_database
 from stepwell.tools import open_toolbox
 from stepwell_sandbox.open import probe
 from stepwell_server.cli.commands import Command
+from stepwell_server.cli.finding import Finding, Verdict
+from stepwell_server.cli.isolation import isolation_findings
 from stepwell_server.cli.report import Exit, Invocation
 from stepwell_server.cli.text import block, one_line
 from stepwell_server.cli.workers import serving
 from stepwell_server.home import Home, find_home
 from stepwell_server.settings import Settings, load_settings
 
-Verdict = Literal["ok", "warn", "fail"]
 _MARKS: dict[Verdict, tuple[str, str]] = {"ok": ("ok  ", "green"), "warn": ("note", "yellow"), "fail": ("FAIL", "red")}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    verdict: Verdict
-    """`fail`: workflows cannot be stored or run; `warn`: something is missing or weaker than it could be."""
-    text: str
-    mend: str = ""
-    details: JsonObject = field(default_factory=dict[str, object])
-
-
 @click.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
 @click.pass_obj
-def doctor(invocation: Invocation) -> int:
+def doctor(invocation: Invocation, *, as_json: bool) -> int:
     """Say what works on this machine and what does not; exit code 1 if workflows cannot run."""
+    if as_json:
+        invocation = replace(invocation, output="json")
     findings = asyncio.run(_examine(Home(find_home(invocation.home))))
     failed = [finding.name for finding in findings if finding.verdict == "fail"]
     verdict = f"Not ready: {', '.join(failed)}." if failed else "Ready."
@@ -122,19 +113,7 @@ async def _sandbox(settings: Settings) -> list[Finding]:
         report = await probe(settings.sandbox.minimum)
     except StepwellError as error:
         return [Finding("sandbox", "fail", error.message, error.hint)]
-    details: JsonObject = {"level": report.level, "minimum": report.minimum, "refused": dict(report.refused)}
-    if not report.level:
-        reasons = "; ".join(f"{name}: {why}" for name, why in report.refused)
-        text = f"this machine cannot isolate at level {report.minimum} or better ({reasons})"
-        return [Finding("sandbox", "fail", text, report.hint, details)]
-    found = [Finding("sandbox", "ok", f"level {report.level} (at least {report.minimum} is demanded)", details=details)]
-    for layer in report.layers:
-        if layer.present:
-            found.append(Finding("sandbox layer", "ok", layer.name, details=asdict(layer)))
-        else:
-            text = f"no {layer.name}: a workflow is not kept from {layer.stops}"
-            found.append(Finding("sandbox layer", "warn", text, layer.mend, asdict(layer)))
-    return found + [Finding("sandbox", "warn", warning) for warning in report.warnings]
+    return isolation_findings(report)
 
 
 async def _tools(home: Home) -> list[Finding]:
