@@ -176,7 +176,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         services, now = self._services, time.time()
-        version = await services.database.data_version()
+        version = await services.database.foreign_version()
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             await self._sweep()

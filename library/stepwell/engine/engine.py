@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -105,20 +105,25 @@ class Engine:
         """
         deadline = time.time() + seconds
         seen = 0
-        with self._services.news.watch(run_id) as news:
+        news = asyncio.Event()
+        with ExitStack() as watched:
+            watched.enter_context(self._services.news.watch(run_id, news))
+            if on_event is not None:
+                watched.enter_context(self._services.commits.watch(run_id, news))
             while True:
                 news.clear()
-                # Before its events, so that the last of them is not missed; without its steps, since it is looked
-                # at after every commit.
-                run = await self._get(run_id, steps=False)
+                # Before its events, so that the last of them is not missed; without its steps where it is looked at
+                # after every commit.
+                run = await self._get(run_id, steps=on_event is None)
                 while on_event is not None and (events := await self.timeline(run_id, after=seen)):
                     for event in events:
                         seen = event.n
                         await on_event(event)
                 left = deadline - time.time()
                 if left <= 0 or await self._rests(run, deadline):
-                    run = await self.get(run_id)
-                    if left <= 0 or await self._rests(run, deadline):  # it may have gone on meanwhile
+                    if on_event is not None:
+                        run = await self.get(run_id)
+                    if on_event is None or left <= 0 or await self._rests(run, deadline):  # it may have gone on
                         return run
                 try:
                     async with asyncio.timeout(min(left, CHECK_S)):
@@ -363,7 +368,7 @@ async def open_engine(
 ) -> AsyncGenerator[Engine, None]:
     """Give an engine; with `execute` this process works on runs until the context closes, then hands them over."""
     lock = WorkerLock(locks)
-    recorder = Recorder(database, lock.worker, news := Signals())
+    recorder = Recorder(database, lock.worker, commits := Signals())
     services = Services(
         database,
         recorder,
@@ -375,7 +380,8 @@ async def open_engine(
         lock.worker,
         locks,
         Signals(),
-        news,
+        Signals(),
+        commits,
         durability,
     )
     dispatcher = Dispatcher(services, slots if execute else 0)

@@ -383,6 +383,7 @@ class Execution:
         await self._services.recorder.durable(self.lease)
         for child in children:
             self._services.orders.notify(child)
+            self._services.news.notify(child)
         self._services.news.notify(run.id)
         if run.parent_id is not None:
             self._services.orders.notify(run.parent_id)

@@ -24,9 +24,9 @@ class Signals:
                 event.set()
 
     @contextmanager
-    def watch(self, run_id: str) -> Generator[asyncio.Event, None, None]:
-        """Give an event that is set at every news; the watcher clears it."""
-        event = asyncio.Event()
+    def watch(self, run_id: str, event: asyncio.Event | None = None) -> Generator[asyncio.Event, None, None]:
+        """Give an event, or the given one, that is set at every news; the watcher clears it."""
+        event = event or asyncio.Event()
         self._waiting[run_id].add(event)
         try:
             yield event

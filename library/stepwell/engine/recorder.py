@@ -42,10 +42,10 @@ class _Cycle:
 class Recorder:
     """Queues writes; `serve` commits them."""
 
-    def __init__(self, database: Database, worker: str, news: Signals) -> None:
+    def __init__(self, database: Database, worker: str, commits: Signals) -> None:
         self._database = database
         self._worker = worker
-        self._news = news
+        self._commits = commits
         self._cycle = _Cycle()
         self._committing: _Cycle | None = None
         self._filled = asyncio.Event()
@@ -122,7 +122,7 @@ class Recorder:
             self._committing = None
             cycle.done.set_result(None)
         for lease in cycle.batches:
-            self._news.notify(lease.run_id)
+            self._commits.notify(lease.run_id)
 
     def _apply(self, connection: sqlite3.Connection, cycle: _Cycle) -> dict[Lease, HostError]:
         lost: dict[Lease, HostError] = {}

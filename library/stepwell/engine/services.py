@@ -78,7 +78,9 @@ class Services:
     orders: Signals
     """News that a run's holder must act on: decisions, cancels, ends and pauses of children."""
     news: Signals
-    """News for those who watch a run."""
+    """News for those who watch a run: its end, its pause, a decision."""
+    commits: Signals
+    """Something of a run was written, of which its timeline may tell."""
     durability: Durability
     """Of all runs; a module may ask for more."""
     runs: RunControl = field(init=False)

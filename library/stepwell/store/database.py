@@ -106,8 +106,13 @@ class Database:
             await self.write(grow)
 
     async def data_version(self) -> int:
-        """Return a number that changes when another connection, here or elsewhere, has committed."""
+        """Return a number that changes when anybody has committed, here or elsewhere."""
         return await self._reader.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
+
+    async def foreign_version(self) -> int:
+        """Return a number that changes when another process has committed."""
+        # A connection's own commits do not count, and this process writes by one only.
+        return await self._writer.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
 
     async def _guarded(self, connection: _Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
         try:
