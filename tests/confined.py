@@ -14,7 +14,8 @@ import pytest
 
 from stepwell.errors import RunError, SandboxUnavailable
 from stepwell.ports.frames import Call, Done, Failed, GuestFrame, Log, Outcome, Start
-from stepwell.ports.sandbox import Exit, Limits
+from stepwell.ports.limits import Limits
+from stepwell.ports.sandbox import Exit
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.launch import LEVELS
 from stepwell_sandbox.levels import start_proven

@@ -111,9 +111,13 @@ class GuestCrashed(RunError):
 
 
 class LimitExceeded(RunError):
-    """The workflow crossed a limit; the message names it, its value and how to raise it."""
+    """The workflow crossed a limit; the message names it and its value, the hint says how to raise it."""
 
     code = "limit_exceeded"
+
+    def __init__(self, message: str, *, limit: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
 
 
 class ProtocolViolation(RunError):

@@ -1,15 +1,19 @@
 """The byte stream to one guest: framing, length caps, and flow control in both directions."""
 
 import asyncio
+import re
 import socket
 from typing import cast
 
 from stepwell.errors import LimitExceeded, ProtocolViolation, RunError
-from stepwell.ports.sandbox import Limits
+from stepwell.model.sizes import show_size
+from stepwell.model.text import clean_text
+from stepwell.ports.limits import MAX_FRAME_BYTES, Limits
 from stepwell_sandbox.wire import HEADER
 
-MAX_FRAME_BYTES = 4 * 1024 * 1024
-"""Whatever the limits say: decoding a larger frame would hold up the event loop for over 50 ms."""
+HEAD_BYTES = 1000
+"""Of a frame that is too large, looked at for what it is."""
+_KIND, _NAME = re.compile(r'"t":"(\w{1,20})"'), re.compile(r'"name":"([^"]{1,60})')
 UNREAD_BYTES = 256 * 1024
 """Reading pauses when more than this has arrived and a frame is complete."""
 UNSENT_BYTES = 1024 * 1024
@@ -48,8 +52,8 @@ class Channel(asyncio.Protocol):
             self.crossed = "total_bytes"
             self._fail(
                 LimitExceeded(
-                    f"the workflow sent more than total_bytes = {self.limits.total_bytes} to its host",
-                    hint="Pass smaller values to tools, log less, or raise total_bytes in stepwell.toml.",
+                    f"one process of the run sent more than total_bytes = {self.limits.total_bytes} to its host",
+                    limit="total_bytes",
                 )
             )
         elif not self._paused and len(self._buffer) > UNREAD_BYTES and self._has_frame():
@@ -133,11 +137,20 @@ class Channel(asyncio.Protocol):
             self.crossed = "frame_bytes"
             raise self._fail(
                 LimitExceeded(
-                    f"a value of {length} bytes is more than frame_bytes = {allowed}",
-                    hint="Pass or return less at one time, or raise frame_bytes in stepwell.toml.",
+                    f"{self._kind_at(at)}: {show_size(length)} are too much, the limit is frame_bytes = {allowed}",
+                    limit="frame_bytes",
                 )
             )
         return length if len(self._buffer) - at - HEADER.size >= length else None
+
+    def _kind_at(self, at: int) -> str:
+        """Return what the frame at an offset claims to carry, as far as it has arrived."""
+        head = bytes(self._buffer[at + HEADER.size : at + HEADER.size + HEAD_BYTES]).decode("utf-8", "replace")
+        kind, name = (found[1] if (found := field.search(head)) else "" for field in (_KIND, _NAME))
+        named = f" {clean_text(name)!r}" if name else ""
+        return {"done": "the result of the run", "step": f"the result of the step{named}"}.get(
+            kind, f"the arguments of the call{named}" if kind == "call" else "a message"
+        )
 
     def _has_frame(self) -> bool:
         try:

@@ -150,7 +150,7 @@ def _outside_strings(raw: bytes) -> bytes:
 def _harmless(frame: GuestFrame) -> GuestFrame:
     match frame:
         case Log():
-            frame.text = _text(frame.text)
+            frame.text, frame.step = _text(frame.text), clean_text(frame.step[:MAX_NAME])
         case Note():
             frame.name, frame.message = _text(frame.name), _text(frame.message)
         case Terminated():

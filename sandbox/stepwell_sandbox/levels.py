@@ -10,7 +10,7 @@ import msgspec
 
 from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
 from stepwell.ports.frames import Done, Start
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox import plain
 from stepwell_sandbox.facts import Facts, read_facts
 from stepwell_sandbox.launch import LEVELS, Level, code_path, drops_root

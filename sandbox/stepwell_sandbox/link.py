@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from stepwell.errors import SandboxUnavailable
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.interpreter import PRELOADED, Interpreter

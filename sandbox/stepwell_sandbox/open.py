@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.facts import read_facts
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import climb

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stepwell.errors import SandboxUnavailable
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.interpreter import ENVIRONMENT, OPTIONS
 from stepwell_sandbox.link import READY_S, Machine, kernel_limits

@@ -24,7 +24,8 @@ from stepwell.ports.frames import (
     Start,
     Step,
 )
-from stepwell.ports.sandbox import Exit, Limits
+from stepwell.ports.limits import Limits
+from stepwell.ports.sandbox import Exit
 from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.decode import Unconfined, decode_first, decode_frame
 from stepwell_sandbox.wire import HEADER
@@ -87,6 +88,7 @@ class ConfinedProcess:
         self._finished = False
         self._pending: set[int] = set()
         self._output_left = self._notes_left = limits.output_bytes
+        self._dropped = 0
         self._closing = asyncio.Lock()
         self._exit: Exit | None = None
 
@@ -185,15 +187,16 @@ class ConfinedProcess:
 
     def _describe(self, reaped: Reaped, *, by_itself: bool) -> Exit:
         if reaped.status is None:
-            return Exit(signal.SIGKILL, None, 0.0, 0, self._limit, "its zygote died")
+            return Exit(signal.SIGKILL, None, 0.0, 0, self._limit, "its zygote died", self._dropped)
         killed = os.WIFSIGNALED(reaped.status)
         number = os.WTERMSIG(reaped.status) if killed else None
         code = None if killed else os.waitstatus_to_exitcode(reaped.status)
         limit = self._limit or reaped.limit
         if limit is None and by_itself and number == signal.SIGKILL:
-            limit = "cpu_s" if reaped.cpu_s >= self._limits.cpu_s - CPU_SLACK_S else "memory_bytes"
+            slack = min(CPU_SLACK_S, self._limits.cpu_s / 2)
+            limit = "cpu_s" if reaped.cpu_s >= self._limits.cpu_s - slack else "memory_bytes"
         detail = f"killed by {signal.Signals(number).name}" if number else f"exit code {code}"
-        return Exit(number, code, reaped.cpu_s, reaped.max_rss_bytes, limit, detail)
+        return Exit(number, code, reaped.cpu_s, reaped.max_rss_bytes, limit, detail, self._dropped)
 
     def _fail(self, error: RunError) -> None:
         self._failure = error
@@ -231,18 +234,20 @@ class ConfinedProcess:
             self._limit = "pending_calls"
             raise LimitExceeded(
                 f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
-                hint="Wait for some of them before making more, or raise pending_calls in stepwell.toml.",
+                limit="pending_calls",
             )
 
     def _within_output(self, frame: Log) -> Log | None:
         """Return a line, cut with a notice where the budget ends, and None behind that."""
         if self._output_left <= 0:
+            self._dropped += 1
             return None
         size = len(frame.text.encode())
         self._output_left -= size + LINE_COST
         if self._output_left <= 0:
             kept = cut_text(frame.text, max(0, size + self._output_left))
-            frame.text = f"{kept}\n[output cut: more than output_bytes = {self._limits.output_bytes}]"
+            notice = f"[output cut: more than output_bytes = {self._limits.output_bytes}]"
+            frame.text = f"{kept}\n{notice}" if kept else notice
         return frame
 
     def _within_notes(self, frame: Note) -> Note | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stepwell.errors import SandboxUnavailable, StepwellError
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox import mend
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import Found, choose, start_proven

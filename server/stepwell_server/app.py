@@ -44,7 +44,7 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
     settings = load_settings(place.config)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(place.db))
-        catalog = Catalog(database)
+        catalog = Catalog(database, settings.limits)
         network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
         rules = ToolRules(settings.policy.tools, settings.in_doubt)
         tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=rules))

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepwell.engine import RunItem
 from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
+from stepwell.ports.limits import declared_limits
 
 MAX_RESULT = 20_000  # characters of a whole result
 MAX_OUTPUT = 12_000  # of one value in it
@@ -160,6 +161,7 @@ def workflow_result(workflow: Workflow, *, source: bool) -> dict[str, Any]:
         "returns_description": version.returns_description,
         "entry": version.entry,
         "uses": version.manifest,
+        "limits": declared_limits(version.options),
         "intents": list(workflow.intents),
         "origin": workflow.origin,
         "pinned": workflow.pinned,

@@ -20,7 +20,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
+from stepwell.model.sizes import read_size
 from stepwell.ports import Limits
+from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
 from stepwell.tools import DoubtRule, Policy, is_host_pattern
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
@@ -29,7 +31,6 @@ from stepwell_server.toml_lines import find_lines
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-MAX_LIMIT = 2**50  # far above any machine; keeps infinity out
 UNSUPPORTED = ("mcp_servers", "agents", "models", "search", "secrets")
 
 
@@ -99,10 +100,19 @@ class WorkerSettings(_Section):
     """`step`: every step's result is on disk before its workflow goes on."""
 
 
+def _read_size(value: Any) -> Any:
+    return read_size(value) if isinstance(value, str) else value
+
+
+def _limit_type(limit: dataclasses.Field[Any]) -> Any:
+    bounds = Field(gt=0, lt=MAX_LIMIT, ge=LEAST.get(limit.name), le=MOST.get(limit.name))
+    text = (BeforeValidator(_read_size),) if limit.name.endswith("_bytes") else ()
+    return Annotated[limit.type, *text, bounds]
+
+
 # Made from `Limits`, so that the two cannot drift apart.
 _limit_fields: dict[str, Any] = {
-    limit.name: (Annotated[limit.type, Field(gt=0, lt=MAX_LIMIT)], limit.default)
-    for limit in dataclasses.fields(Limits)
+    limit.name: (_limit_type(limit), limit.default) for limit in dataclasses.fields(Limits)
 }
 _LimitsSection = create_model("_LimitsSection", __base__=_Section, **_limit_fields)
 

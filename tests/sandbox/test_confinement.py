@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from confined import LEVEL_NAMES, confined, names_in, run
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.interpreter import ENVIRONMENT
 
 pytestmark = pytest.mark.asyncio

@@ -18,7 +18,7 @@ from confined import LEVEL_NAMES, Ran, confined, drive
 from stepwell.errors import RunError
 from stepwell.model.text import clean_text
 from stepwell.ports.frames import Call, Outcome
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.link import Link
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]

@@ -14,7 +14,7 @@ import pytest
 
 from confined import LEVEL_NAMES, confined, descendants, names_in, start_frame, with_our_code
 from stepwell.errors import SandboxUnavailable
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.scratch import Folder, sweep
 
 PROGRAM = Path(__file__).parent / "programs" / "killed_server.py"

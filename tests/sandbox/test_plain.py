@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from confined import RAW_ENTRY, RAW_GUEST, names_in, run, until
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.interpreter import ENVIRONMENT, find_interpreter
 from stepwell_sandbox.link import Machine
 from stepwell_sandbox.plain import PlainStart

@@ -9,7 +9,7 @@ import pytest
 
 from confined import RAW_ENTRY, RAW_GUEST, descendants, drive, names_in, until
 from stepwell.errors import ConfigError, SandboxUnavailable
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stepwell.catalog.analysis import analyse
+from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
 from stepwell.catalog.search import SearchResult, search
 from stepwell.catalog.words import search_text
 from stepwell.errors import InvalidArguments, NameTaken, NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
+from stepwell.ports.limits import Limits
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
 
@@ -58,8 +60,10 @@ class Page:
 class Catalog:
     """Workflows in one store. A source is read, never executed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+        """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them."""
         self._database = database
+        self._limits = limits or Limits()
         self._versions: dict[str, Version] = {}
 
     async def create(
@@ -88,6 +92,7 @@ class Catalog:
         """
         check_name(name)
         version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
+        of_limits = within(version, self._limits)
         wanted = Workflow(
             name=name,
             description=_description(description, version),
@@ -100,7 +105,7 @@ class Catalog:
         similar = await self._similar(wanted)
         store_it = _Put(wanted, replace=replace, dry_run=dry_run)
         stored, created, replaced = await (self._database.read if dry_run else self._database.write)(store_it)
-        warnings = _relevant(version.warnings, wanted)
+        warnings = (*_relevant(version.warnings, wanted), *of_limits)
         if (
             not created
             and not dry_run
@@ -165,7 +170,9 @@ class Catalog:
         Raises:
             InvalidSource: it does not parse or crosses a limit.
         """
-        return analyse(code, name="run_code", script=True)
+        version = analyse(code, name="run_code", script=True)
+        within(version, self._limits)
+        return version
 
     def check(self, version: Version, arguments: JsonObject) -> JsonObject:
         """Return the arguments, checked against the version's schema.

@@ -1,19 +1,21 @@
-"""Options that stand on the entry itself: `@Workflow(durable=False)`, `wf = Workflow("name", durable=False)`."""
+"""Options that stand on the entry itself: `@Workflow(durable=False)`, `wf = Workflow("name", timeout=60)`."""
 
 import ast
 from collections.abc import Iterator
 
 from stepwell.catalog.entry import Entry
+from stepwell.catalog.limits import LIMIT_OPTIONS, check_limits
+from stepwell.catalog.literal import NotLiteral, read_literal
 from stepwell.catalog.origins import Origins
 from stepwell.errors import InvalidSource
-from stepwell.model import JsonObject
+from stepwell.model import Json, JsonObject
 
 
 def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: Origins) -> JsonObject:
     """Return the module's options with those of its entry, which win.
 
     Raises:
-        InvalidSource: `durable` is neither True nor False.
+        InvalidSource: `durable` is neither True nor False, or `limits` or `timeout` is no such value.
     """
     found = dict(options)
     line = entry.line
@@ -22,6 +24,9 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
             if keyword.arg == "durable":
                 line = keyword.value.lineno
                 found["durable"] = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+            elif keyword.arg in LIMIT_OPTIONS:
+                found[keyword.arg] = _read(keyword)
+                check_limits(found, keyword.value.lineno)
     if not isinstance(found.get("durable", True), bool):
         raise InvalidSource(
             "`durable` is neither True nor False.",
@@ -29,6 +34,17 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
             line=line,
         )
     return found
+
+
+def _read(keyword: ast.keyword) -> Json:
+    try:
+        return read_literal(keyword.value)
+    except NotLiteral as error:
+        raise InvalidSource(
+            f"`{keyword.arg}` of the workflow is no literal, and nothing is executed to read it.",
+            hint="Write numbers: timeout=120, limits=dict(memory_bytes='256 MiB').",
+            line=keyword.value.lineno,
+        ) from error
 
 
 def _declarations(entry: Entry, tree: ast.Module, origins: Origins) -> Iterator[ast.Call]:

@@ -1,6 +1,7 @@
 """Literals of a source as JSON, without evaluating anything."""
 
 import ast
+import copy
 import math
 from typing import cast
 
@@ -15,13 +16,13 @@ class NotLiteral(Exception):
 
 
 def read_literal(node: ast.expr) -> Json:
-    """Return the JSON value of a literal; tuples become lists.
+    """Return the JSON value of a literal; tuples become lists. `24 * 3600` and `dict(a=1)` count as literals.
 
     Raises:
         NotLiteral: it must be run to be known, or has no JSON form (bytes, sets, NaN, half surrogates).
     """
     try:
-        value = ast.literal_eval(node)
+        value = ast.literal_eval(_literal(node))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise NotLiteral from error
     return _to_json(value)
@@ -38,6 +39,34 @@ def as_text(text: str) -> str:
     """Return `text` without what no store or terminal takes: control characters and half surrogates."""
     valid = text.encode("utf-8", "replace").decode()
     return "".join(char for char in valid if char.isprintable() or char.isspace() or char in _JOINERS)
+
+
+class _Written(ast.NodeTransformer):
+    """Writes `dict(a=1)` as a dict and a product of whole numbers as its value."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        left, right = (side.value if isinstance(side, ast.Constant) else None for side in (node.left, node.right))
+        if isinstance(node.op, ast.Mult) and isinstance(left, int) and isinstance(right, int):
+            if left.bit_length() + right.bit_length() > _MAX_INT_BITS:
+                raise NotLiteral
+            return ast.copy_location(ast.Constant(left * right), node)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+            names: list[ast.expr | None] = [
+                None if item.arg is None else ast.Constant(item.arg) for item in node.keywords
+            ]
+            return ast.copy_location(ast.Dict(names, [item.value for item in node.keywords]), node)
+        return node
+
+
+def _literal(node: ast.expr) -> ast.expr:
+    if not any(isinstance(inner, (ast.BinOp, ast.Call)) for inner in ast.walk(node)):
+        return node
+    return _Written().visit(copy.deepcopy(node))
 
 
 def _to_json(value: object) -> Json:

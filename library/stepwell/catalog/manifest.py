@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from stepwell.catalog.imports import script_dependencies
+from stepwell.catalog.limits import LIMIT_OPTIONS, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
@@ -40,7 +41,8 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
     """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read.
 
     Raises:
-        InvalidSource: one of those that say how a failed run is tried again, or `durability`, is no such value.
+        InvalidSource: one of those that say how a failed run is tried again, `durability`, `limits` or `timeout` is no
+            such value.
     """
     options: JsonObject = {}
     warnings: list[Warn] = []
@@ -61,6 +63,8 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                     _check_retries({key: options[key]}, item.lineno)
                 if key == "durability":
                     _check_durability(options[key], item.lineno)
+                if key in LIMIT_OPTIONS:
+                    check_limits(options, item.lineno)
             except NotLiteral:
                 warnings.append(
                     Warn(

@@ -68,7 +68,13 @@ class Book:
 
     def log(self, line: Log) -> None:
         """Add a line of output."""
-        self._recorder.batch(self._lease).log(NewLog(line.at, line.level, line.text))
+        self._recorder.batch(self._lease).log(NewLog(line.at, line.level, line.text, line.step))
+
+    def note_dropped(self, lines: int) -> None:
+        """Say how many lines of output were dropped."""
+        if lines:
+            said = f"{lines} more lines were dropped: the process had printed as much as output_bytes allows"
+            self.log(Log("warning", said, time.time()))
 
     def note_attempt(self, level: str, restored: tuple[str, ...]) -> None:
         """Note how the run is isolated now, and which steps it restores."""

@@ -14,6 +14,7 @@ from stepwell.engine.book import Book
 from stepwell.engine.calls import Calls
 from stepwell.engine.deciding import begin_unwinding, cancel_children
 from stepwell.engine.ending import end_run
+from stepwell.engine.limiting import FREE_CPU_S, RunLimits, run_limits
 from stepwell.engine.outcome import Answer
 from stepwell.engine.pausing import pause_run
 from stepwell.engine.recorder import Lease
@@ -21,12 +22,12 @@ from stepwell.engine.replaying import begin
 from stepwell.engine.retrying import retried
 from stepwell.engine.room import Room, doubled
 from stepwell.engine.services import Services
-from stepwell.engine.verdict import End, crash, end_data, exceeded, last, own_limits, read_end
+from stepwell.engine.verdict import End, crash, end_data, last, read_end
 from stepwell.engine.view import dump_error
 from stepwell.engine.waiting import Waiting
+from stepwell.engine.work_clock import WorkClock
 from stepwell.errors import Fenced, ProtocolViolation, RunError
-from stepwell.model import ErrorInfo, JsonObject, RunStatus
-from stepwell.model.durability import Durability
+from stepwell.model import JsonObject, RunStatus
 from stepwell.ports import GuestProcess, frames
 from stepwell.sdk import codec
 from stepwell.store import journal, retries, runs, timeline, waits
@@ -53,7 +54,9 @@ class Execution:
         self._open: set[str] = set()
         self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
-        self._work_s = 0.0
+        self._limits = RunLimits(services.limits, services.limits)
+        self._work = WorkClock(0.0)
+        self._cpu_s = 0.0
         self._options: JsonObject = {}
         self._not_undone = 0
 
@@ -87,9 +90,7 @@ class Execution:
         try:
             end = await self._attempt()
         except RunError as error:
-            end = End(
-                RunStatus.FAILED, error=ErrorInfo(type(error).__name__, error.message, error.code, hint=error.hint)
-            )
+            end = End(RunStatus.FAILED, error=self._limits.described(error))
         end = retried(end, self.run, self._options)
         if end.status not in UNDOING:
             return end
@@ -103,7 +104,7 @@ class Execution:
         """Undo the steps of a run that ends so; return that end, or the pause of an undo function."""
         await self._services.recorder.durable(self.lease)
         # Work that undoes has the limits to itself: the run may have used them up.
-        undoing = Execution(self._services, replace(self.run, work_s=0.0), "undo")
+        undoing = Execution(self._services, replace(self.run, work_s=0.0, cpu_s=0.0), "undo")
         data: JsonObject = {}
         try:
             result = await undoing._attempt()
@@ -126,9 +127,10 @@ class Execution:
         entries, known = await services.database.read(
             lambda c: (journal.list_entries(c, self.run.id), waits.load_waits(c, self.run.id))
         )
-        self._limits, self._options = own_limits(services.limits, version), version.options
+        self._limits, self._options = run_limits(services.limits, version), version.options
+        self._work = WorkClock(self._limits.values.wall_s - self.run.work_s)
         room, run_id, database = (
-            Room(self._limits if self._mode == "run" else doubled(self._limits)),
+            Room(self._limits.values if self._mode == "run" else doubled(self._limits.values)),
             self.run.id,
             services.database,
         )
@@ -136,23 +138,27 @@ class Execution:
             services.recorder, self.lease, entries, room,
             lambda seq: database.read(lambda c: journal.read_value(c, run_id, seq)),
         )  # fmt: skip
-        self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_opened)
+        self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_changed)
         self._calls = Calls(services, self.run, self._waits)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         del entries  # with their values, which may be many megabytes
-        guest = await services.sandbox.open(self._limits)
+        guest = await services.sandbox.open(self._limits.for_process(self.run.cpu_s))
         try:
             if self._mode == "run":
                 self._note_start(guest, restored)
-            chunks = self._book.replay()
+            # What the operator asks of all runs, a module cannot lower.
+            careful = "step" in (services.durability, self._options.get("durability"))
             await begin(
-                guest, self.run, version, chunks,
-                attempt=self.run.attempts, mode=self._mode, durability=self._durability(),
+                guest, self.run, version, self._book.replay(),
+                attempt=self.run.attempts, mode=self._mode, durability="step" if careful else "group",
+                threads=self._limits.values.threads,
             )  # fmt: skip
             with services.orders.watch(self.run.id) as orders:
                 return await self._serve(guest, orders)
         finally:
-            await guest.close()
+            closed = await guest.close()
+            self._cpu_s = max(0.0, closed.cpu_s - FREE_CPU_S)
+            self._book.note_dropped(closed.dropped_lines)
 
     def _note_start(self, guest: GuestProcess, restored: tuple[str, ...]) -> None:
         level, first = guest.level, self.run.attempts == 1
@@ -164,10 +170,6 @@ class Execution:
             self._book.trim()
         self._book.event("run.started" if first else "run.resumed", data)
 
-    def _durability(self) -> Durability:
-        # What the operator asks of all runs, a module cannot lower.
-        return "step" if "step" in (self._services.durability, self._options.get("durability")) else "group"
-
     # -- the middle ------------------------------------------------------------------------------------------------
 
     async def _serve(self, guest: GuestProcess, orders: asyncio.Event) -> End:
@@ -175,7 +177,11 @@ class Execution:
         try:
             async with asyncio.TaskGroup() as group:
                 answers.append(group.create_task(self._obey(guest, orders)))
-                end = await self._read(guest, group, answers)
+                try:
+                    async with self._work.bound():
+                        end = await self._read(guest, group, answers)
+                except TimeoutError:
+                    raise self._limits.error("wall_s") from None
                 for task in answers:
                     task.cancel()
                 return end
@@ -185,7 +191,7 @@ class Execution:
 
     async def _read(self, guest: GuestProcess, group: asyncio.TaskGroup, answers: list[asyncio.Task[None]]) -> End:
         while True:
-            received = await self._receive(guest)
+            received = await guest.receive()
             if self._end is not None:
                 return self._end
             if not received:
@@ -203,18 +209,11 @@ class Execution:
                     self._open.add(frame.key)
                     answers.append(group.create_task(self._acknowledge(guest, frame)))
             answers[1:] = [task for task in answers[1:] if not task.done()]
+            self._count_work()
 
-    async def _receive(self, guest: GuestProcess) -> list[frames.GuestFrame]:
-        if self._idle:
-            return await guest.receive()
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(max(0.0, self._limits.wall_s - self.run.work_s - self._work_s)):
-                return await guest.receive()
-        except TimeoutError:
-            raise exceeded("wall_s", self._limits) from None
-        finally:
-            self._work_s += time.monotonic() - began
+    def _count_work(self) -> None:
+        # A guest that waits for a tool works; one that waits for a person, a timer, an event or a child does not.
+        self._work.turn(on=not self._idle or len(self._waits.open) < len(self._open))
 
     def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
         decoded = read_arguments(call)
@@ -235,6 +234,7 @@ class Execution:
         self._open.discard(call.key)
         self._answers.pop(call.id, None)
         self._idle = False
+        self._count_work()
         self._services.runs.take_slot(self.run.id)
         self._answered += 1
         # The time in the journal, not that of sending: on a replay the body's clock must show the same.
@@ -245,6 +245,7 @@ class Execution:
         await self._book.settled()
         self._open.discard(step.key)
         self._idle = False
+        self._count_work()
         self._answered += 1
         await guest.send(frames.Outcome(step.ack, step.finished))
 
@@ -275,7 +276,7 @@ class Execution:
 
     def _last(self, frame: frames.GuestFrame) -> End:
         if self._mode == "run" or isinstance(frame, frames.Diverged):
-            return last(frame)
+            return last(frame, self._limits)
         if not isinstance(frame, frames.Undone):
             raise ProtocolViolation("the guest sent a frame out of order")
         self._not_undone = frame.failed
@@ -350,7 +351,8 @@ class Execution:
         status = RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING
         return End(status, wake_at=wake_at, keys=tuple(waiting))
 
-    def _wait_opened(self) -> None:
+    def _wait_changed(self) -> None:
+        self._count_work()
         # The guest may have said that it is idle before the task that answers its call came to open the wait.
         if self._idle:
             self._services.orders.notify(self.run.id)
@@ -370,7 +372,7 @@ class Execution:
             error = None if end.error is None else dump_error(end.error)
 
             def write(connection: sqlite3.Connection) -> None:
-                runs.add_work(connection, run.id, self._work_s)
+                runs.add_work(connection, run.id, self._work.spent_s, self._cpu_s)
                 if end.error is not None:
                     retries.count_failure(connection, run.id)
                 children.extend(cancel_children(connection, run.id, f"its parent {run.id} ended as {end.status}"))
@@ -390,5 +392,6 @@ class Execution:
         self._services.runs.kick()
 
     def _write_pause(self, end: End) -> None:
-        run, options, work_s, now = self.run, self._options, self._work_s, time.time()
-        self._services.recorder.add(self.lease, lambda c: pause_run(c, run, end, options, work_s, now))
+        run, options, now = self.run, self._options, time.time()
+        spent = self._work.spent_s, self._cpu_s
+        self._services.recorder.add(self.lease, lambda c: pause_run(c, run, end, options, spent, now))

@@ -43,7 +43,10 @@ class LogLine:
     n: int
     at: float
     level: str
+    """`stdout` and `stderr`, or the level of a record of `logging`."""
     text: str
+    step: str = ""
+    """The step that it comes from; empty for the body."""
 
 
 @dataclass(frozen=True, slots=True)

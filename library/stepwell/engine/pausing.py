@@ -11,13 +11,16 @@ from stepwell.store.runs import RunRow
 
 
 def pause_run(
-    connection: sqlite3.Connection, run: RunRow, end: End, options: JsonObject, work_s: float, now: float
+    connection: sqlite3.Connection, run: RunRow, end: End, options: JsonObject, spent: tuple[float, float], now: float
 ) -> None:
-    """Let go of a run that waits, that is tried again after it failed, or whose process was killed."""
+    """Let go of a run that waits, that is tried again after it failed, or whose process was killed.
+
+    `spent` is seconds of work and of CPU.
+    """
     if end.status is RunStatus.PENDING:
         give_back(connection, run, now)
         return
-    runs.add_work(connection, run.id, work_s)
+    runs.add_work(connection, run.id, *spent)
     if end.error is not None:
         sleep_until_retry(connection, run, end, options, now)
         return

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stepwell.engine.limiting import RunLimits
 from stepwell.engine.replaying import begin, replay_chunks
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import crash
@@ -102,7 +103,7 @@ async def _read(services: Services, guest: GuestProcess) -> Rehearsal:
                     raise ProtocolViolation("the guest made a call in a replay that makes none")
                 case _:
                     continue
-    crash(await guest.close(), services.limits)
+    crash(await guest.close(), RunLimits(services.limits, services.limits))
     raise ProtocolViolation("the workflow's process was killed from outside; try again")
 
 

@@ -4,13 +4,10 @@ from dataclasses import replace
 
 from stepwell.errors import LimitExceeded
 from stepwell.ports import Limits
+from stepwell.ports.limits import show_limit
 from stepwell.store.journal import Entry
 
 ENTRY_BYTES = 100  # what an entry takes besides its texts and values
-HINT = (
-    "Split the work into child workflows (workflows.invoke), each with a journal of its own, or raise [limits] {name} "
-    "in stepwell.toml and resume the run."
-)
 
 
 class Room:
@@ -67,4 +64,4 @@ def entry_size(entry: Entry) -> int:
 
 
 def _full(name: str, limit: int, more: str) -> LimitExceeded:
-    return LimitExceeded(f"the run's journal is full: {name} = {limit}.{more}", hint=HINT.format(name=name))
+    return LimitExceeded(f"the run's journal is full: {name} = {show_limit(name, limit)}.{more}", limit=name)

@@ -3,20 +3,15 @@
 import json
 import logging
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from stepwell.engine.limiting import RunLimits
 from stepwell.engine.view import dump_error, error_info
-from stepwell.errors import GuestCrashed, LimitExceeded, NonDeterminism, ProtocolViolation
-from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus, Version
-from stepwell.ports import Exit, Limits, frames
+from stepwell.errors import GuestCrashed, NonDeterminism, ProtocolViolation
+from stepwell.model import LIVE, ErrorInfo, JsonObject, RunStatus
+from stepwell.ports import Exit, frames
 
 log = logging.getLogger(__name__)
-
-LIMIT_HINTS = {
-    "memory_bytes": "Work on less data at a time, or raise [limits] memory_bytes in stepwell.toml.",
-    "cpu_s": "Make it cheaper, split it into workflows, or raise [limits] cpu_s in stepwell.toml.",
-    "wall_s": "Waits do not count. Split the work into steps, or raise [limits] wall_s in stepwell.toml.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ def read_end(record: JsonObject) -> End:
     return End(RunStatus(record["status"]), error=info, reason=record["reason"])
 
 
-def last(frame: frames.GuestFrame) -> End:
+def last(frame: frames.GuestFrame, limits: RunLimits) -> End:
     """Return how the run ends by the guest's last frame.
 
     Raises:
@@ -65,27 +60,21 @@ def last(frame: frames.GuestFrame) -> End:
         case frames.Failed():
             rejected = frame.error.code == "rejected" and frame.error.type == "ApprovalDenied"
             status = RunStatus.REJECTED if rejected else RunStatus.FAILED
-            return End(status, error=error_info(frame.error, failure_hint(frame.error)), reason=frame.error.message)
+            error = limits.named(error_info(frame.error, failure_hint(frame.error)))
+            return End(status, error=error, reason=error.message)
         case frames.Diverged():
             raise diverged(frame)
         case _:
             raise ProtocolViolation("the guest sent a frame out of order")
 
 
-def exceeded(name: str, limits: Limits) -> LimitExceeded:
-    """Return the error of a crossed limit."""
-    return LimitExceeded(
-        f"the run crossed its limit {name} = {getattr(limits, name):g}", hint=LIMIT_HINTS.get(name, "")
-    )
-
-
-def crash(end: Exit, limits: Limits) -> End:
+def crash(end: Exit, limits: RunLimits) -> End:
     """Return what becomes of a run whose process died: its own fault, or tried again."""
     if end.signal == signal.SIGKILL and end.limit in (None, "memory_bytes"):
         log.warning("a workflow's process was killed from outside: %s", end.detail or "no reason is known")
         return End(RunStatus.PENDING)
     if end.limit is not None:
-        raise exceeded(end.limit, limits)
+        raise limits.error(end.limit)
     how = f"signal {end.signal}" if end.signal else f"exit code {end.code}"
     raise GuestCrashed(f"the workflow's process ended without a result ({how}) {end.detail}".strip())
 
@@ -102,8 +91,6 @@ def diverged(frame: frames.Diverged) -> NonDeterminism:
 
 def failure_hint(failure: frames.Failure) -> str:
     """Return what to do about a failure, where that is known."""
-    if failure.type == "MemoryError":
-        return LIMIT_HINTS["memory_bytes"]
     if failure.type == "TypeError" and "awaitable is required" in failure.message:
         return (
             "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
@@ -116,11 +103,3 @@ def failure_hint(failure: frames.Failure) -> str:
 def end_data(end: End) -> JsonObject:
     """Return what the last event of a run says about its error."""
     return {} if end.error is None else {"error": f"{end.error.type}: {end.error.message}"[:500]}
-
-
-def own_limits(limits: Limits, version: Version) -> Limits:
-    """Return the limits of a run, which its module may lower."""
-    asked = version.options.get("timeout")
-    if isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < limits.wall_s:
-        return replace(limits, wall_s=float(asked))
-    return limits

@@ -37,8 +37,8 @@ class Waiting:
     """Waits that were there when the run was taken up."""
     dropped: set[str]
     """Waits that an earlier attempt gave up, which this one will give up again when it has come so far."""
-    opened: Callable[[], None]
-    """Called when a wait has been opened: the run may be able to pause now."""
+    changed: Callable[[], None]
+    """Called when a wait has been opened, after which the run may be able to pause, or is over."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
@@ -58,12 +58,13 @@ class Waiting:
             self._store(wait)
         self.open[wait.key] = wait
         self._decisions[wait.key] = decided
-        self.opened()
+        self.changed()
         try:
             decision = await self._before_deadline(wait, decided)
         finally:
             self.open.pop(wait.key, None)
             self._decisions.pop(wait.key, None)
+            self.changed()
         return None if decision == waits.EXPIRED else decision
 
     async def until_given(self, wait: NewWait, look: Callable[[sqlite3.Connection], object]) -> JsonObject | None:
@@ -93,7 +94,7 @@ class Waiting:
         """Let the replay come to where an earlier attempt gave the wait up; its task is cancelled there."""
         if wait.key in self.dropped:
             self.open[wait.key] = NewWait(wait.key, wait.kind, wait.name)
-            self.opened()
+            self.changed()
             await self._wanted.wait()
             self.dropped.discard(wait.key)
 

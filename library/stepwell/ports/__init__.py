@@ -1,7 +1,8 @@
 """What the library asks of the parts around it, and the frames it exchanges with a guest."""
 
 from stepwell.ports import frames
-from stepwell.ports.sandbox import Exit, GuestProcess, Limits, Sandbox
+from stepwell.ports.limits import Limits
+from stepwell.ports.sandbox import Exit, GuestProcess, Sandbox
 from stepwell.ports.tools import CallContext, ToolHost, ToolSpec
 from stepwell.ports.workflows import WorkflowSource
 

@@ -119,12 +119,14 @@ class Readings(Struct, tag_field="t", tag="readings", forbid_unknown_fields=True
     """Readings of the time of day, microseconds since 1970."""
 
 
-class Log(Struct, tag_field="t", tag="log", forbid_unknown_fields=True):
+class Log(Struct, tag_field="t", tag="log", forbid_unknown_fields=True, omit_defaults=True):
     """A line of output."""
 
     level: Literal["debug", "info", "warning", "error", "critical", "stdout", "stderr"]
     text: str
     at: float
+    step: str = ""
+    """The step whose attempt printed it, else empty."""
 
 
 class Note(Struct, tag_field="t", tag="note", forbid_unknown_fields=True, omit_defaults=True):
@@ -222,6 +224,8 @@ class Start(Struct, tag_field="t", tag="start"):
     durability: Literal["group", "step"] = "group"
     """Whether the guest waits for each step's result to be on disk."""
     mode: Mode = "run"
+    threads: int = 64
+    """How many the workflow may start. The kernel counts the tasks of others too, so its limit is a rough one."""
 
 
 class Recorded(Struct, omit_defaults=True):

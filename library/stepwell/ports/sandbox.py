@@ -4,38 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stepwell.ports.frames import GuestFrame, HostFrame
-
-MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one guest process may use. Crossing one ends the run with an error that names it."""
-
-    memory_bytes: int = 1024 * MIB
-    """Address space."""
-    cpu_s: int = 60
-    """CPU seconds of one process; a resumed run gets a new process."""
-    wall_s: float = 600.0
-    """Seconds of work, not counting waits for timers, people and children; kept by the engine."""
-    threads: int = 64
-    open_files: int = 64
-    file_bytes: int = 32 * MIB
-    """Largest single file in the scratch directory."""
-    scratch_bytes: int = 64 * MIB
-    """The whole scratch directory."""
-    output_bytes: int = 1 * MIB
-    """All of print and logging; the rest is cut and said so."""
-    frame_bytes: int = 4 * MIB
-    """One frame from the guest."""
-    total_bytes: int = 256 * MIB
-    """All frames from one guest process."""
-    pending_calls: int = 1024
-    """Calls that wait for an answer at one time."""
-    journal_entries: int = 50_000
-    """Calls and steps of one run; kept by the engine."""
-    journal_bytes: int = 256 * MIB
-    """Arguments and results of one run; kept by the engine."""
+from stepwell.ports.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +18,8 @@ class Exit:
     limit: str | None = None
     """The `Limits` field that ended it, as far as can be told, else None."""
     detail: str = ""
+    dropped_lines: int = 0
+    """Of output, behind the end of `output_bytes`."""
 
 
 class GuestProcess(Protocol):

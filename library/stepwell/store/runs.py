@@ -11,7 +11,8 @@ from stepwell.store import waits
 
 COLUMNS = """id, workflow, version, status, input, output, error, reason, parent_id, parent_key, root_id, depth, chain,
     session_id, user_id, idempotency_key, seed, options, owner, epoch, attempts, crashes, wake_at, cancel_reason,
-    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures, unwinding"""
+    sandbox_level, work_s, tokens_used, cost_usd, restored, created_at, started_at, finished_at, failures, unwinding,
+    cpu_s"""
 CODE_NAME = "run_code"  # the workflow of runs of ad hoc code
 PARKED_SQL = "'sleeping', 'waiting', 'in_doubt'"
 MAX_COUNTED = 10_000  # of the runs that a list shows a page of: counting a million takes longer than showing it
@@ -57,6 +58,7 @@ class RunRow:
     failures: int
     unwinding: JsonObject | None
     """How the run ends when its steps have been undone: `{status, error, reason}`; stays when it has ended."""
+    cpu_s: float
 
     @property
     def clock_at(self) -> float:
@@ -221,7 +223,7 @@ def reopen_run(connection: sqlite3.Connection, run_id: str) -> bool:
     """Make a failed or cancelled run pending again, with its journal."""
     changed = connection.execute(
         """UPDATE runs SET status = 'pending', error = NULL, reason = NULL, finished_at = NULL, cancel_reason = NULL,
-               crashes = 0, failures = 0, work_s = 0, wake_at = NULL
+               crashes = 0, failures = 0, work_s = 0, cpu_s = 0, wake_at = NULL
            WHERE id = ? AND status IN ('failed', 'cancelled', 'dead')""",
         (run_id,),
     )
@@ -280,9 +282,9 @@ def clear_crashes(connection: sqlite3.Connection, run_id: str) -> None:
     connection.execute("UPDATE runs SET crashes = 0 WHERE id = ? AND crashes > 0", (run_id,))
 
 
-def add_work(connection: sqlite3.Connection, run_id: str, work_s: float) -> None:
-    """Add seconds of work."""
-    connection.execute("UPDATE runs SET work_s = work_s + ? WHERE id = ?", (work_s, run_id))
+def add_work(connection: sqlite3.Connection, run_id: str, work_s: float, cpu_s: float) -> None:
+    """Add seconds of work and of CPU."""
+    connection.execute("UPDATE runs SET work_s = work_s + ?, cpu_s = cpu_s + ? WHERE id = ?", (work_s, cpu_s, run_id))
 
 
 def child_states(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:

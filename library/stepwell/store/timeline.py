@@ -32,6 +32,7 @@ class LogRow(NamedTuple):
     at: float
     level: str
     text: str
+    step: str
 
 
 class NewEvent(NamedTuple):
@@ -49,6 +50,7 @@ class NewLog(NamedTuple):
     at: float
     level: str
     text: str
+    step: str
 
 
 def add_event(connection: sqlite3.Connection, run_id: str, at: float, kind: str, data: JsonObject) -> None:
@@ -73,7 +75,7 @@ def add_logs(connection: sqlite3.Connection, run_id: str, logs: Sequence[NewLog]
     if logs:
         first = _next(connection, "logs", run_id)
         rows = [(run_id, n, *log) for n, log in enumerate(logs, first)]
-        insert_rows(connection, "INSERT INTO logs (run_id, n, at, level, text)", rows)
+        insert_rows(connection, "INSERT INTO logs (run_id, n, at, level, text, step)", rows)
 
 
 def _next(connection: sqlite3.Connection, table: str, run_id: str) -> int:
@@ -89,7 +91,7 @@ def list_events(connection: sqlite3.Connection, run_id: str, after: int, limit: 
 
 def list_logs(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[LogRow]:
     """Return lines of output in order."""
-    sql = "SELECT n, at, level, text FROM logs WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?"
+    sql = "SELECT n, at, level, text, step FROM logs WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?"
     return [LogRow(*row) for row in connection.execute(sql, (run_id, after, limit))]
 
 

@@ -12,7 +12,7 @@ from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
 from stepwell.sdk.pipeline import Pipeline
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
-from stepwell_sandbox.guest import failure, output, program, streams, virtual, waits
+from stepwell_sandbox.guest import chance, failure, output, program, streams, virtual, waits
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.pending import origin_key
 from stepwell_sandbox.guest.replay import Replay
@@ -36,6 +36,7 @@ def main(fd: int = GUEST_FD) -> None:
     if runtime.rehearsing:
         runtime.rehearse()
     enter_scope(Scope())
+    chance.bound_threads(start.get("threads", 64))
     output.capture(channel, runtime.repeats_output)
     waits.install(runtime, runtime.loop.run)
     try:

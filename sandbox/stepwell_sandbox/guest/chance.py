@@ -9,8 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, thread
 from typing import Any
 
-from stepwell_sandbox.guest import real, streams
+from stepwell_sandbox.guest import output, real, streams
 from stepwell_sandbox.guest.streams import Stream, current
+
+_max_threads = 64
 
 SEED_BYTES = 64
 UUID_EPOCH = 0x01B21DD213814000  # in units of 100 ns, before 1970
@@ -99,21 +101,32 @@ def replace_uuid() -> None:
         real.replace(module, "uuid7", version_7)
 
 
+def bound_threads(count: int) -> None:
+    """Let the workflow start no more threads than that in all."""
+    global _max_threads  # noqa: PLW0603  one process runs one workflow
+    _max_threads = count
+
+
 def replace_threads() -> None:
     """Make a thread that the workflow starts by itself a place of its own, and each job of a pool too."""
     pool_worker: Any = vars(thread).get("_worker", thread)
 
     def within(stream: Stream, work: Callable[..., Any]) -> Callable[..., Any]:
+        step = output.current_step()
+
         def run(*args: Any, **kwargs: Any) -> Any:
-            token = streams.thread.set(stream)
+            token, place = streams.thread.set(stream), output.thread_step.set(step)
             try:
                 return work(*args, **kwargs)
             finally:
                 streams.thread.reset(token)
+                output.thread_step.reset(place)
 
         return run
 
     def start(self: Any) -> None:
+        if threading.active_count() >= _max_threads:
+            raise RuntimeError("can't start new thread")  # as the kernel's limit makes it say, which is a rough one
         stream = current()
         # A pool starts its threads as it needs them, which depends on how fast they are.
         if stream is not None and getattr(self, "_target", None) is not pool_worker:

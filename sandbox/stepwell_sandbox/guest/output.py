@@ -1,12 +1,17 @@
 """print, logging and warnings of a workflow as logs of its run."""
 
+import codecs
+import contextvars
 import io
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from stepwell.sdk.scope import current_scope
 from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.channel import Channel
 
@@ -17,33 +22,88 @@ LEVELS = (
     (logging.WARNING, "warning"),
     (logging.INFO, "info"),
 )
+thread_step: contextvars.ContextVar[str] = contextvars.ContextVar("stepwell_thread_step", default="")
+"""Where a thread was started that is no part of the workflow's own order."""
 _is_repeated: Callable[[], bool] = bool
 
 
+@dataclass(slots=True)
+class _Line:
+    """A line that has no end yet."""
+
+    text: str
+    """Its beginning, as far as it is kept."""
+    length: int
+    step: str
+
+
 class _Stream(io.TextIOBase):
-    """A text stream whose lines become frames."""
+    """A text stream whose lines become frames. Each thread has an unfinished line of its own."""
+
+    encoding = "utf-8"  # pyright: ignore[reportAssignmentType]  a property of the type that it is declared as
+    errors = "backslashreplace"  # pyright: ignore[reportAssignmentType]  as above
 
     def __init__(self, channel: Channel, level: str) -> None:
         self._channel = channel
         self._level = level
-        self._line = ""
+        self._open: dict[int, _Line] = {}
+        self._lock = threading.RLock()
+        self.buffer = _Bytes(self)
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        self._line += str(text)
-        *lines, self._line = self._line.split("\n")
-        for line in lines:
-            _send(self._channel, self._level, line)
-        if len(self._line) > MAX_LINE:
-            self.flush()
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  the author's call
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        thread, step = threading.get_ident(), current_step()
+        with self._lock:
+            *ended, rest = text.split("\n")
+            for part in ended:
+                self._add(thread, step, part)
+                self._end(thread)
+            if rest:
+                self._add(thread, step, rest)
         return len(text)
 
     def flush(self) -> None:
-        if self._line:
-            _send(self._channel, self._level, self._line)
-            self._line = ""
+        """Keep unfinished lines until they are finished: `print(end="", flush=True)` makes no line."""
+
+    def finish(self) -> None:
+        """Send unfinished lines."""
+        with self._lock:
+            for thread in list(self._open):
+                self._end(thread)
+
+    def _add(self, thread: int, step: str, text: str) -> None:
+        line = self._open.get(thread)
+        if line is not None and line.step != step:
+            self._end(thread)
+            line = None
+        if line is None:
+            line = self._open[thread] = _Line("", 0, step)
+        line.length += len(text)
+        line.text += text[: MAX_LINE - len(line.text)]
+
+    def _end(self, thread: int) -> None:
+        line = self._open.pop(thread)
+        _send(self._channel, self._level, line.text, line.length, line.step)
+
+
+class _Bytes(io.RawIOBase):
+    """What stands behind a text stream for those who write bytes."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        taken = bytes(data)
+        self._stream.write(self._decode(taken))
+        return len(taken)
 
 
 class _Handler(logging.Handler):
@@ -57,14 +117,35 @@ class _Handler(logging.Handler):
             text = self.format(record)
         except Exception as error:  # noqa: BLE001  the author's format string
             text = f"(a log line could not be formatted: {error})"
-        _send(self._channel, level, text)
+        _send(self._channel, level, text, len(text), current_step())
 
 
-def _send(channel: Channel, level: str, text: str) -> None:
+def current_step() -> str:
+    """Return the step whose attempt runs here, or has started this thread; empty in the body."""
+    scope = current_scope()
+    return thread_step.get() if scope is None else scope.step
+
+
+def _send(channel: Channel, level: str, text: str, length: int, step: str) -> None:
     if _is_repeated():
         return
     text = text[:MAX_LINE].encode("utf-8", "backslashreplace").decode()
-    channel.send({"t": "log", "level": level, "text": text, "at": real.now()})
+    if length > MAX_LINE:
+        text += f" [cut: {length} characters]"
+    frame = {"t": "log", "level": level, "text": text, "at": real.now()}
+    channel.send(frame | {"step": step} if step else frame)
+
+
+def _configure(configure: Callable[..., None]) -> Callable[..., None]:
+    """Return `logging.basicConfig` for a process whose log is there already: it sets the level."""
+
+    def basic_config(**given: Any) -> None:
+        if given.keys() & {"filename", "handlers"}:
+            configure(**given)
+        elif given.get("level") is not None:
+            logging.getLogger().setLevel(given["level"])
+
+    return basic_config
 
 
 def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
@@ -77,6 +158,7 @@ def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Handler(channel)]
     root.setLevel(logging.INFO)
+    logging.basicConfig = _configure(logging.basicConfig)
     logging.captureWarnings(True)
     warnings.simplefilter("default")
 
@@ -85,4 +167,4 @@ def flush() -> None:
     """Send unfinished lines."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, _Stream):
-            stream.flush()
+            stream.finish()

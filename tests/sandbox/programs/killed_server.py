@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from confined import confined, descendants, start_frame
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 
 BUSY = """
 def run():

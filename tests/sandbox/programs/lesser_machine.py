@@ -11,7 +11,7 @@ from typing import Any
 
 from confined import RAW_ENTRY, RAW_GUEST, drive
 from stepwell.errors import SandboxUnavailable
-from stepwell.ports.sandbox import Limits
+from stepwell.ports.limits import Limits
 from stepwell_sandbox.confine import libc, seccomp
 from stepwell_sandbox.confine.bpf import ALLOW, ERRNO, JUMP_EQUAL, LOAD, RETURN, Program
 from stepwell_sandbox.sandbox import ConfinedSandbox
