@@ -17,10 +17,11 @@ from calls import measure_calls
 from figures import Figures
 from floors import measure_floors, measure_processes
 from peers import find_peers
+from processes import measure_process
 from runs import measure_empty, measure_resume, measure_steps
 from waiting import measure_waiting
 
-TOPICS = ("steps", "calls", "resume", "empty", "waiting")
+TOPICS = ("process", "steps", "calls", "resume", "empty", "waiting")
 MANY, MANY_QUICK = 1_000_000, 20_000
 
 
@@ -28,6 +29,7 @@ async def measure(figures: Figures, folder: Path, topics: list[str], *, quick: b
     """Measure the floors and the topics."""
     peers = [] if quick else find_peers()
     work: dict[str, Callable[[], Awaitable[None]]] = {
+        "process": lambda: measure_process(figures, quick=quick),
         "steps": lambda: measure_steps(figures, folder, peers, 200 if quick else 1000, 1 if quick else 5),
         "calls": lambda: measure_calls(figures, folder),
         "resume": lambda: measure_resume(figures, folder, [100] if quick else [1_000, 10_000]),

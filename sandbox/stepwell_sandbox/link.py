@@ -28,8 +28,10 @@ OOM_SCORE = 700
 """Makes the kernel take a guest before its host when memory runs out."""
 TASK_DRIFT = 128
 """Tasks of the same user that may start after a guest was confined: the kernel counts them with its threads."""
-GUEST, PROBE = "guest", "probe"
+GUEST, KEPT, PROBE = "guest", "kept", "probe"
 GUEST_ENTRY = "stepwell_sandbox.guest.boot:main"
+KEPT_ENTRY = "stepwell_sandbox.guest.warm:main"
+"""Of guests that are made before they are needed."""
 PROBE_ENTRY = "stepwell_sandbox.probes:main"
 PREPARE = "stepwell_sandbox.guest.virtual:prepare"
 """Called once in a zygote: what every guest needs and a fork keeps."""
@@ -162,7 +164,8 @@ class Link:
             await self._starter.started
         except OSError as error:
             raise SandboxUnavailable(f"level {self.level.name} does not start: {error}") from error
-        entries = {GUEST: self._machine.guest_entry, PROBE: PROBE_ENTRY}
+        guest = self._machine.guest_entry
+        entries = {GUEST: guest, KEPT: KEPT_ENTRY if guest == GUEST_ENTRY else guest, PROBE: PROBE_ENTRY}
         config: dict[str, Any] = {
             "plan": asdict(self._plan),
             "entries": entries,

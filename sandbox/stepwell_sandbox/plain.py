@@ -64,7 +64,7 @@ class PlainStart:
         """How many of its processes live."""
         return len(self._bodies)
 
-    async def spawn(self, limits: Limits, on_violation: Callable[[], None]) -> ConfinedProcess:
+    async def spawn(self, limits: Limits, on_violation: Callable[[], None], _entry: str = "") -> ConfinedProcess:
         """Return a new process that is ready.
 
         Raises:

@@ -10,7 +10,7 @@ from stepwell.ports.limits import Limits
 from stepwell_sandbox import mend
 from stepwell_sandbox.interpreter import find_interpreter
 from stepwell_sandbox.levels import Found, choose, start_proven
-from stepwell_sandbox.link import GUEST_ENTRY, Link, Machine, kernel_limits
+from stepwell_sandbox.link import GUEST, GUEST_ENTRY, KEPT, Link, Machine, kernel_limits
 from stepwell_sandbox.plain import PlainStart
 from stepwell_sandbox.process import ConfinedProcess
 from stepwell_sandbox.report import Report
@@ -75,6 +75,11 @@ class ConfinedSandbox:
         """The level of new processes; empty until the first start is over."""
         return self._found.report.level if self._found else ""
 
+    @property
+    def kept(self) -> int:
+        """How many processes are ready before they are needed."""
+        return len(self._idle)
+
     async def report(self) -> Report:
         """Return what this machine can isolate, after the first start.
 
@@ -106,12 +111,12 @@ class ConfinedSandbox:
         self._refill.set()
         return process
 
-    async def _spawn(self, limits: Limits) -> ConfinedProcess:
+    async def _spawn(self, limits: Limits, entry: str = GUEST) -> ConfinedProcess:
         """Return a new process of the zygote that is current when it is ready."""
         for _ in range(SPAWN_ATTEMPTS):
             link = await self._ready_link()
             try:
-                process = await link.spawn(limits, self._retirement(link))
+                process = await link.spawn(limits, self._retirement(link), entry)
             except SandboxUnavailable:
                 if not link.lost.is_set():
                     raise
@@ -186,7 +191,7 @@ class ConfinedSandbox:
                 while self._discarded:
                     await self._discarded.pop().close()
                 while len(self._idle) < self._pool_size:
-                    self._idle.append(await self._spawn(self._limits))
+                    self._idle.append(await self._spawn(self._limits, KEPT))
                 await self._ready_link()
             except (StepwellError, OSError):
                 continue

@@ -27,6 +27,14 @@ def main(fd: int = GUEST_FD) -> None:
     channel = Channel(fd)
     channel.send({"t": "ready", "protocol": PROTOCOL})
     start, replay = _read_start(channel)
+    runtime = begin(channel, start, replay)
+    last = execute(runtime, start)
+    output.flush()
+    runtime.finish(last)
+
+
+def begin(channel: Channel, start: dict[str, Any], replay: Replay) -> GuestRuntime:
+    """Make this process the one of a run."""
     info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
     runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"], start["mode"])
     runtime.careful = start.get("durability") == "step"
@@ -39,18 +47,21 @@ def main(fd: int = GUEST_FD) -> None:
     chance.bound_threads(start.get("threads", 64))
     output.capture(channel, runtime.repeats_output)
     waits.install(runtime, runtime.loop.run)
+    return runtime
+
+
+def execute(runtime: GuestRuntime, start: dict[str, Any]) -> dict[str, Any]:
+    """Run the workflow; return its last frame."""
     try:
         value = codec.encode(_run(runtime, start), "the workflow's result")
         runtime.check_complete()
-        last: dict[str, Any] = {"t": "done", "value": value}
     except NonDeterminismError as error:
-        last = error.describe()
+        return error.describe()
     except ApprovalDenied as error:
-        last = {"t": "failed", "error": failure.describe(error) | {"code": "rejected", "key": origin_key(error)}}
+        return {"t": "failed", "error": failure.describe(error) | {"code": "rejected", "key": origin_key(error)}}
     except BaseException as error:  # noqa: BLE001  the author's code; whatever it is, it is the run's result
-        last = {"t": "failed", "error": failure.describe(error) | {"key": origin_key(error)}}
-    output.flush()
-    runtime.finish(last)
+        return {"t": "failed", "error": failure.describe(error) | {"key": origin_key(error)}}
+    return {"t": "done", "value": value}
 
 
 def _read_start(channel: Channel) -> tuple[dict[str, Any], Replay]:

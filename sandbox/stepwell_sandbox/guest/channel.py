@@ -51,6 +51,11 @@ class Channel:
         """Make a waiting `receive` return; from any thread."""
         os.write(self._waking, b"\0")
 
+    def close(self) -> None:
+        """Let go of all but the socket."""
+        os.close(self._waker)
+        os.close(self._waking)
+
     def _fill(self) -> None:
         data = os.read(self.fd, READ_BYTES)
         if not data:

@@ -134,8 +134,8 @@ class BodyLoop:
         loop.create_future = lambda: _NumberedFuture(loop=loop)
         install_deadlines(loop, self._runtime)
         loop.add_reader(self._runtime.channel.fd, self._readable)
-        body = self._body = loop.create_task(coroutine)
-        pump = loop.create_task(self._pump())
+        body = self._body = loop.create_task(coroutine, name="workflow")
+        pump = loop.create_task(self._pump(), name="deliveries")
         pump.add_done_callback(functools.partial(self._pump_ended, body))
         loop.set_task_factory(self._make_task)
         try:
@@ -272,7 +272,7 @@ class BodyLoop:
                 self._runtime.say_idle()
                 if self._runtime.rehearsing:
                     # The body will not go on; what is left to do runs beside it.
-                    self._body = asyncio.Task(self._runtime.rest(), loop=loop)
+                    self._body = asyncio.Task(self._runtime.rest(), loop=loop, name="rest")
                     continue
             # Not a numbered one: how often the pump waits is no property of the program.
             waiting: asyncio.Future[None] = asyncio.Future(loop=loop)
@@ -343,6 +343,8 @@ class BodyLoop:
         branch = scope.branch()
         context = options.pop("context", None) or contextvars.copy_context()
         context.run(enter_scope, branch)
+        # Not a number of the process: on a replay it makes fewer tasks.
+        options["name"] = options.get("name") or f"Task {branch.path.rstrip('/')}"
         return _NumberedTask(coroutine, hash(branch.path), loop=loop, context=context, **options)
 
 

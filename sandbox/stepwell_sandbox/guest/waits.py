@@ -11,6 +11,10 @@ from stepwell.sdk.runtime import Runtime
 from stepwell.sdk.scope import current_scope
 from stepwell.sdk.step import step_name
 
+# Taken when this module is loaded: `install` may be called again.
+real_async, real_sync, real_run = asyncio.sleep, time.sleep, asyncio.run
+real_to_thread, real_as_completed = asyncio.to_thread, asyncio.as_completed
+
 
 def install(runtime: Runtime, run_body: Callable[[Any], Any]) -> None:
     """Replace what would differ on a replay; inside steps all stays as it is.
@@ -18,9 +22,6 @@ def install(runtime: Runtime, run_body: Callable[[Any], Any]) -> None:
     Sleeps in the body become timers of the run, `asyncio.to_thread` a step, and `asyncio.as_completed` takes its
     awaitables in their order instead of that of a set. `asyncio.run` in a plain `def` runs on the workflow's loop.
     """
-    real_async, real_sync = asyncio.sleep, time.sleep
-    real_run = asyncio.run
-    real_to_thread, real_as_completed = asyncio.to_thread, asyncio.as_completed
 
     async def sleep(delay: float, result: Any = None) -> Any:
         scope = current_scope()
