@@ -108,6 +108,7 @@ async def run(
 async def drive(process: ConfinedProcess, source: str, answer: Answer | None = None, **inputs: object) -> Ran:
     """Give a ready process its source, answer its calls, and close it."""
     ran = Ran()
+    answers: list[asyncio.Task[None]] = []
     try:
         async with asyncio.TaskGroup() as tasks:
             await process.send(start_frame(source, **inputs))
@@ -116,7 +117,7 @@ async def drive(process: ConfinedProcess, source: str, answer: Answer | None = N
                     ran.frames += frames
                     for frame in frames:
                         if isinstance(frame, Call):
-                            tasks.create_task(_answer(process, frame, answer))
+                            answers.append(tasks.create_task(_answer(process, frame, answer)))
                         elif isinstance(frame, Done):
                             ran.value = msgspec.json.decode(frame.value)
                         elif isinstance(frame, Failed):
@@ -124,6 +125,8 @@ async def drive(process: ConfinedProcess, source: str, answer: Answer | None = N
             except RunError as error:
                 ran.refusal = error
             ran.exit = await process.close()
+            for task in answers:
+                task.cancel()
     finally:
         await process.close()
     return ran

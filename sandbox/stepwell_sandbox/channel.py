@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from collections.abc import Callable
 from typing import cast
 
 from stepwell.errors import LimitExceeded, ProtocolViolation, RunError
@@ -18,6 +19,8 @@ UNREAD_BYTES = 256 * 1024
 """Reading pauses when more than this has arrived and a frame is complete."""
 UNSENT_BYTES = 1024 * 1024
 """Sending waits while the guest has left more than this unread."""
+WAITING_BYTES = 128 * 1024 * 1024
+"""Answers that wait for their turn to be sent: a guest that leaves more is ended, before they fill the host."""
 
 
 class Channel(asyncio.Protocol):
@@ -36,6 +39,7 @@ class Channel(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._sending = asyncio.Lock()
+        self._waiting = 0
 
     # -- called by the event loop
 
@@ -115,12 +119,32 @@ class Channel(asyncio.Protocol):
             self._transport.resume_reading()
         return frames
 
-    async def send(self, data: bytes) -> None:
-        """Queue bytes in the order of calls, then wait until the guest has read most of what is queued."""
-        async with self._sending:
-            if not self.ended and not self._transport.is_closing():
-                self._transport.write(data)
-                await self._writable.wait()
+    async def send(self, size: int, encode: Callable[[], bytes]) -> None:
+        """Queue bytes in the order of calls, then wait until the guest has read most of what is queued.
+
+        Args:
+            size: About how many they are.
+            encode: Makes them, when it is their turn: until then they exist once only.
+        """
+        self._waiting += size
+        try:
+            if self._waiting > WAITING_BYTES:
+                self._refuse_to_hold()
+            async with self._sending:
+                if not self.ended and not self._failure and not self._transport.is_closing():
+                    self._transport.write(encode())
+                    await self._writable.wait()
+        finally:
+            self._waiting -= size
+
+    def _refuse_to_hold(self) -> None:
+        self._fail(
+            LimitExceeded(
+                f"more than {WAITING_BYTES >> 20} MiB of answers wait because the workflow does not read them",
+                hint="Make fewer calls with large results at one time.",
+            )
+        )
+        self._arrived.set()
 
     def abort(self) -> None:
         """Close at once, dropping what is unsent."""

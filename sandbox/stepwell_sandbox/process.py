@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,14 @@ class Reaped:
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     limit: str | None = None
+
+
+def _frames(messages: Iterable[HostFrame]) -> bytes:
+    parts: list[bytes] = []
+    for message in messages:
+        data = _encode(message)
+        parts += (HEADER.pack(len(data)), data)
+    return b"".join(parts)
 
 
 class Body(Protocol):
@@ -151,15 +159,13 @@ class ConfinedProcess:
 
     async def send(self, *messages: HostFrame) -> None:
         """Queue messages; wait while the guest reads slower than its buffer allows. A dead guest is ignored."""
-        parts: list[bytes] = []
         for message in messages:
             if isinstance(message, Start):
                 self._started = True
             elif isinstance(message, Outcome):
                 self._pending.discard(message.id)
-            data = _encode(message)
-            parts += (HEADER.pack(len(data)), data)
-        await self._channel.send(b"".join(parts))
+        size = sum(len(memoryview(m.value)) for m in messages if isinstance(m, Outcome) and m.value is not None)
+        await self._channel.send(size, lambda: _frames(messages))
 
     def kill(self) -> None:
         """Kill it without waiting for its end."""

@@ -40,6 +40,8 @@ def run_result(run: Run) -> dict[str, Any]:
         shown["input"] = fit(run.input, MAX_INPUT, run.id, "input")
     if run.from_run is not None:
         shown["from_run"] = run.from_run
+    if run.sandbox_level is not None:
+        shown["sandbox"] = run.sandbox_level
     if run.warnings:
         shown["warnings"] = list(run.warnings)
     return _within_limit(shown)

@@ -17,17 +17,17 @@ clock_gettime clock_getres gettimeofday time times getrusage sysinfo uname getra
 getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime pipe pipe2
-recvfrom getsockname getpeername getsockopt shutdown getrlimit
+recvfrom getsockname getpeername shutdown getrlimit
 """
 """Allowed with any arguments."""
 
 PATHS = """
-stat lstat newfstatat statx statfs access faccessat faccessat2 getdents getdents64 readlink readlinkat getcwd
+stat lstat newfstatat statx access faccessat faccessat2 getdents getdents64 readlink readlinkat getcwd
 chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
 """
 """Allowed where something else decides which paths can be reached."""
 
-METADATA = "chmod fchmod fchmodat fchmodat2 utime utimes utimensat futimesat"
+METADATA = "chmod fchmod fchmodat fchmodat2 utime utimes utimensat futimesat statfs"
 """Landlock does not control these, so they are allowed only where namespaces hide other files."""
 
 NOT_SUPPORTED = """
@@ -41,11 +41,14 @@ clone3 openat2 io_uring_setup io_uring_enter io_uring_register futex_waitv memfd
 """
 """glibc falls back from ENOSYS, and does not from EPERM."""
 
-PROT_EXEC = 4
+PROT_WRITE, PROT_EXEC = 2, 4
 MAP_SHARED, MAP_ANONYMOUS = 1, 0x20
 O_TRUNC = 0o1000
 AT_EMPTY_PATH = 0x1000
 AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK = 1, 1, 0xF
+SOL_SOCKET = 1
+HARMLESS_SOCKET_OPTIONS = (3, 4, 7, 8, 30, 38, 39)
+"""TYPE, ERROR, SNDBUF, RCVBUF, ACCEPTCONN, PROTOCOL, DOMAIN. PEERCRED names the host, PEERPIDFD is a handle of it."""
 HARMLESS_IOCTLS = (0x5421, 0x5450, 0x5451, 0x541B, 0x5401, 0x5413)
 """FIONBIO, FIONCLEX, FIOCLEX, FIONREAD, TCGETS, TIOCGWINSZ."""
 HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
@@ -100,7 +103,8 @@ def _argument_rules(*, exec_files: bool) -> Alternatives:
     own = (Test(0, (0,)),), (Test(0, (OWN_PID,)),)
     mmap = ((Test(2, (0,), PROT_EXEC),),)
     if exec_files:
-        mmap = (*mmap, (Test(3, (0,), MAP_ANONYMOUS | MAP_SHARED),))
+        code = Test(2, (PROT_EXEC,), PROT_EXEC | PROT_WRITE), Test(3, (0,), MAP_ANONYMOUS | MAP_SHARED)
+        mmap = (*mmap, code)
     return {
         "clone": ((Test(0, (THREAD,), THREAD), Test(0, (0,), namespaces.CLONE_ANY_NAMESPACE)),),
         "kill": ((Test(0, (OWN_PID,)),),),
@@ -116,6 +120,7 @@ def _argument_rules(*, exec_files: bool) -> Alternatives:
         "socketpair": ((Test(0, (AF_UNIX,)), Test(1, (SOCK_STREAM,), SOCK_TYPE_MASK), Test(2, (0,))),),
         # Only over a connection that exists: the address is null.
         "sendto": ((Test(4, (0,), wide=True),),),
+        "getsockopt": ((Test(1, (SOL_SOCKET,)), Test(2, HARMLESS_SOCKET_OPTIONS)),),
         "ioctl": ((Test(1, HARMLESS_IOCTLS),),),
         "fcntl": ((Test(1, HARMLESS_FCNTLS),),),
         "prctl": ((Test(0, HARMLESS_PRCTLS),),),
