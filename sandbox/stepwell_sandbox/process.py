@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from stepwell.errors import LimitExceeded, ProtocolViolation, RunError, SandboxUnavailable
+from stepwell.model.aside import Aside
 from stepwell.model.text import clean_text, cut_text
 from stepwell.ports.frames import (
     PROTOCOL,
@@ -27,11 +28,16 @@ from stepwell.ports.frames import (
 from stepwell.ports.limits import Limits
 from stepwell.ports.sandbox import Exit
 from stepwell_sandbox.channel import Channel
-from stepwell_sandbox.decode import Unconfined, decode_first, decode_frame
+from stepwell_sandbox.decode import MAX_NODES, Unconfined, decode_first, decode_frame
+from stepwell_sandbox.turns import turns
 from stepwell_sandbox.wire import HEADER
 
-MAX_BATCH_FRAMES = 256
-MAX_BATCH_BYTES = 128 * 1024
+ASIDE_BYTES = 16 * 1024
+"""Larger frames are decoded in a thread."""
+PENDING_BYTES = 64 * 1024 * 1024
+"""What calls without an answer may take of the host's memory, about."""
+PART_BYTES = 64
+"""Of memory, for each part of a decoded value."""
 CLOSE_S = 5.0
 DYING_S = 0.5
 """How long a guest that closed its channel may take to be reaped before it is killed."""
@@ -94,7 +100,10 @@ class ConfinedProcess:
         self._limit: str | None = None
         self._started = False
         self._finished = False
-        self._pending: set[int] = set()
+        self._pending: dict[int, int] = {}
+        self._pending_bytes = 0
+        self._turns = turns()
+        self._aside = Aside()
         self._output_left = self._notes_left = limits.output_bytes
         self._dropped = 0
         self._closing = asyncio.Lock()
@@ -142,20 +151,19 @@ class ConfinedProcess:
             LimitExceeded: it sent more than its limits allow; it is being killed.
         """
         while True:
+            await self._channel.wait()
+            await self._turns.wait()
             if self._failure:
                 raise self._failure
             try:
-                raw = self._channel.take(MAX_BATCH_FRAMES, MAX_BATCH_BYTES)
-                frames = [frame for data in raw if (frame := self._accept(data)) is not None]
+                raw = self._channel.take(self._turns.frames, self._turns.bytes)
+                self._turns.spend(len(raw), sum(map(len, raw)))
+                frames = [frame for data in raw if (frame := await self._accept(data)) is not None]
             except RunError as error:
                 self._fail(error)
                 raise
-            if frames:
-                await asyncio.sleep(0)  # a flood of frames must not keep the loop from its other work
+            if frames or (not raw and self._channel.ended):
                 return frames
-            if not raw and self._channel.ended:
-                return []
-            await self._channel.wait() if not raw else await asyncio.sleep(0)
 
     async def send(self, *messages: HostFrame) -> None:
         """Queue messages; wait while the guest reads slower than its buffer allows. A dead guest is ignored."""
@@ -163,7 +171,7 @@ class ConfinedProcess:
             if isinstance(message, Start):
                 self._started = True
             elif isinstance(message, Outcome):
-                self._pending.discard(message.id)
+                self._pending_bytes -= self._pending.pop(message.id, 0)
         size = sum(len(memoryview(m.value)) for m in messages if isinstance(m, Outcome) and m.value is not None)
         await self._channel.send(size, lambda: _frames(messages))
 
@@ -211,11 +219,11 @@ class ConfinedProcess:
             self._on_violation()
         self._limit = self._limit or self._channel.crossed
 
-    def _accept(self, raw: bytes) -> GuestFrame | None:
+    async def _accept(self, raw: bytes) -> GuestFrame | None:
         """Return a frame to pass on; None for one that is dropped."""
         if self._finished:
             return None  # threads may still print while the process ends
-        frame = decode_frame(raw)
+        frame = decode_frame(raw) if len(raw) <= ASIDE_BYTES else await self._aside.run(len(raw), decode_frame, raw)
         if isinstance(frame, Ready) or not self._started:
             raise ProtocolViolation(f"the guest sent {type(frame).__name__.lower()} where none is due")
         if isinstance(frame, Log):
@@ -223,19 +231,26 @@ class ConfinedProcess:
         if isinstance(frame, Note):
             return self._within_notes(frame)
         if isinstance(frame, Call):
-            self._add_pending(frame.id)
+            self._add_pending(frame.id, len(raw) + PART_BYTES * min(MAX_NODES, raw.count(b",") + raw.count(b"[")))
         elif isinstance(frame, Step) and frame.ack:
-            self._add_pending(frame.ack)
+            self._add_pending(frame.ack, 0)
         elif isinstance(frame, Last):
             self._finished = True
         return frame
 
-    def _add_pending(self, call: int) -> None:
+    def _add_pending(self, call: int, size: int) -> None:
         if call in self._pending or call < 0:
             raise ProtocolViolation(
                 f"the guest used the call id {call} twice" if call >= 0 else "a call id is negative"
             )
-        self._pending.add(call)
+        self._pending[call] = size
+        self._pending_bytes += size
+        if self._pending_bytes > PENDING_BYTES:
+            self._limit = "pending_calls"
+            raise LimitExceeded(
+                f"the workflow's calls without an answer hold more than {PENDING_BYTES >> 20} MiB",
+                hint="Make fewer calls with large arguments beside each other.",
+            )
         if len(self._pending) > self._limits.pending_calls:
             self._limit = "pending_calls"
             raise LimitExceeded(

@@ -7,6 +7,7 @@ import msgspec
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
 from stepwell.ports.frames import Call, Readings, Step
+from stepwell.sdk import codec
 
 ATTEMPT = re.compile(r"@\d+/")
 MAX_ATTEMPT = 2**31
@@ -15,6 +16,7 @@ MAX_NAME = 200  # characters
 MAX_TIME = 1e11  # unix seconds
 MAX_READINGS = 1000  # of one frame
 READINGS_NAME = re.compile(r"seed|readings\d+")
+LARGE_BYTES = 64 * 1024  # of arguments
 SEED = re.compile(r"[0-9a-f]{64}")
 HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
 
@@ -33,8 +35,8 @@ def check_name(name: str) -> None:
         raise ProtocolViolation("the guest used a name that is too long or not printable")
 
 
-def read_arguments(call: Call) -> JsonObject:
-    """Return `{"args": [...], "kwargs": {...}}` of a call, either of which may be missing.
+def read_call(call: Call) -> tuple[JsonObject, str]:
+    """Return `{"args": [...], "kwargs": {...}}` of a call, either of which may be missing, and their digest.
 
     Raises:
         ProtocolViolation: key, name or arguments are none that an honest guest sends.
@@ -46,7 +48,7 @@ def read_arguments(call: Call) -> JsonObject:
         raise ProtocolViolation("the guest made a call without an arguments object")
     if not isinstance(decoded.get("args", []), list) or not isinstance(decoded.get("kwargs", {}), dict):
         raise ProtocolViolation("the guest made a call with malformed arguments")
-    return decoded
+    return decoded, codec.digest(decoded) if len(bytes(call.args)) <= LARGE_BYTES else codec.digest_in_parts(decoded)
 
 
 def check_step(frame: Step) -> None:

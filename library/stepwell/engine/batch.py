@@ -12,6 +12,7 @@ from stepwell.store import journal, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
 
+ROW_BYTES = 300
 Write = Callable[[sqlite3.Connection], object]
 
 
@@ -39,6 +40,8 @@ class Batch:
         self._run_id = run_id
         self._writes: list[Write] = []
         self._open: _Rows | None = None
+        self.weight = 0
+        """What it takes of memory until it is written, in bytes, about."""
         self.binding = False
         """Whether it holds what later calls of the run can depend on: more than its timeline."""
 
@@ -46,25 +49,30 @@ class Batch:
         """Add any write."""
         self._writes.append(write)
         self._open = None
+        self.weight += ROW_BYTES
         self.binding |= binding
 
     def entry(self, entry: Entry) -> None:
         """Add an entry of the journal, or its outcome."""
         self._rows().entries.append(entry)
+        self.weight += ROW_BYTES + len(entry.value or b"") + len(entry.args or b"")
         self.binding = True
 
     def delivery(self, seq: int, n: int) -> None:
         """Add that the outcome of an entry was the `n`-th delivered."""
         self._rows().deliveries.append((seq, n))
+        self.weight += ROW_BYTES
         self.binding = True
 
     def event(self, event: NewEvent) -> None:
         """Add to the timeline."""
         self._rows().events.append(event)
+        self.weight += ROW_BYTES
 
     def log(self, log: NewLog) -> None:
         """Add a line of output."""
         self._rows().logs.append(log)
+        self.weight += ROW_BYTES + len(log.text)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write all of it, in the caller's transaction."""

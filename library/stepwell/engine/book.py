@@ -23,6 +23,7 @@ from stepwell.store.timeline import NewEvent, NewLog
 Load = Callable[[int], Awaitable[bytes | None]]
 """Reads a value from the store, by its place in the journal."""
 
+QUEUED_BYTES = 8 * 1024 * 1024  # that wait to be written for one run, while its guest is still read
 KEPT_BYTES = 4096  # larger values are not kept in memory beside the store
 
 
@@ -47,11 +48,17 @@ class Book:
         for entry in self.entries.values():
             room.add(1, entry_size(entry))
         self._seq = max((entry.seq for entry in self.entries.values()), default=0)
+        self._taken = {entry.key for entry in self.entries.values() if entry.delivery is not None}
         self._delivered = max((entry.delivery or 0 for entry in self.entries.values()), default=0)
 
     def write(self, write: Write) -> None:
         """Queue any other write of the run."""
         self._recorder.add(self._lease, write)
+
+    async def drained(self) -> None:
+        """Return when not much waits to be written: a guest that is faster than the disk is slowed."""
+        if self._recorder.queued(self._lease) > QUEUED_BYTES:
+            await self._recorder.durable(self._lease)
 
     async def durable(self) -> None:
         """Return when everything before is on disk."""
@@ -182,7 +189,7 @@ class Book:
             undo=frame.undo and status == "ok",
         )  # fmt: skip
         if frame.mark:
-            self._count(frame.mark)
+            self._count(frame.mark, frame.key)
         self._put(entry)
         self._forget_readings(f"{frame.key}@{frame.attempt}/" if frame.final else f"{frame.key}/")
         kind = "step.completed" if frame.status == "ok" else "step.failed"
@@ -201,7 +208,7 @@ class Book:
         if key in self.entries:
             raise ProtocolViolation(f"the guest recorded {key!r} twice")
         self._room.take_step(ENTRY_BYTES + len(key))
-        self._count(n)
+        self._count(n, key)
         self._seq += 1
         self._put(
             Entry(self._seq, key, "fired", "deadline", "", "ok", value=NULL, delivery=n, opened_at=at, finished_at=at)
@@ -240,12 +247,12 @@ class Book:
         """Note the place of an outcome in the order of deliveries.
 
         Raises:
-            ProtocolViolation: there is no such outcome, or the number is not the next.
+            ProtocolViolation: there is no such outcome, it was taken before, or the number is not the next.
         """
         entry = self.entries.get(key)
         if entry is None or entry.status not in ("ok", "error"):
             raise ProtocolViolation(f"the guest took the outcome of {key!r}, which has none")
-        self._count(n)
+        self._count(n, key)
         self._recorder.batch(self._lease).delivery(entry.seq, n)
 
     def replay(self) -> list[list[Recorded]]:
@@ -256,10 +263,11 @@ class Book:
         self._cut = {place: self.entries[entry.key] for place, entry in self._cut.items()}
         return chunks
 
-    def _count(self, n: int) -> None:
-        if n != self._delivered + 1:
-            raise ProtocolViolation(f"the guest took delivery {n} after {self._delivered}")
+    def _count(self, n: int, key: str) -> None:
+        if n != self._delivered + 1 or key in self._taken:
+            raise ProtocolViolation(f"the guest took {key[:200]!r} as delivery {n} after {self._delivered}")
         self._delivered = n
+        self._taken.add(key)
 
     def _next(
         self, key: str, kind: str, name: str, digest: str, status: str, step: str, args: bytes | None = None

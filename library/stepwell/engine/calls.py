@@ -14,10 +14,11 @@ from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
-from stepwell.engine.stored import act_on_artifact, query_artifact
+from stepwell.engine.stored import act_on_artifact, query_artifact, read_artifact
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
 from stepwell.model import Json, JsonObject
+from stepwell.model.aside import LARGE, Aside
 from stepwell.ports import CallContext, ToolSpec
 from stepwell.ports.frames import Call
 from stepwell.store.journal import Entry
@@ -35,6 +36,7 @@ class Calls:
         self._run = run
         self._waits = waits
         self._book = waits.book
+        self._aside = Aside()
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
 
@@ -55,11 +57,13 @@ class Calls:
         entry = self._book.entries.get(call.key)
         args: list[Json] = decoded.get("args", [])
         kwargs: JsonObject = decoded.get("kwargs", {})
+        if call.kind in ("tool", "query", "timer", "input", "approval", "event"):
+            args, kwargs = await self._aside.run(len(call.args), lambda: (plain(args), plain(kwargs)))
         match call.kind:
             case "tool":
-                return await self._tool(call, entry, digest, plain(args), plain(kwargs))
+                return await self._tool(call, entry, digest, args, kwargs)
             case "query":
-                return await self._recorded(call, digest, self._query(call.name, plain(kwargs)))
+                return await self._recorded(call, digest, self._query(call.name, kwargs))
             case "act":
                 return await self._act(call, entry, digest, kwargs)
             case "state":
@@ -67,7 +71,7 @@ class Calls:
             case "child" | "start":
                 return await self._child(call, entry, digest, args, kwargs)
             case "timer" | "input" | "approval" | "event":
-                return await self._wait(call, entry, digest, plain(kwargs))
+                return await self._wait(call, entry, digest, kwargs)
 
     # -- tools -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +87,7 @@ class Calls:
                 raise ToolFailure(
                     f"{call.name} is denied by the operator's policy.", tool=call.name, code="not_allowed"
                 )
-            arguments = tools.bind(spec, args, kwargs)
+            arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
         except ToolFailure as error:
             # What is refused now may have been sent by an earlier attempt, under another policy.
             decided = None if entry is None else await self._in_doubt(call, entry, digest, spec, kwargs)
@@ -132,7 +136,8 @@ class Calls:
             await self._book.settled()
             try:
                 async with self._in_flight(call.key):
-                    answer = give(await self._services.tools.call(spec, arguments, context))
+                    given = await self._services.tools.call(spec, arguments, context)
+                answer = await self._aside.run(_size(given), give, given)
             except ToolFailure as error:
                 answer = tool_failed(error)
             except Exception as error:  # noqa: BLE001  foreign code: nobody knows whether the call had its effect
@@ -200,10 +205,12 @@ class Calls:
         entry = entry or self._book.draft(call, digest)
         try:
             if call.name.startswith("artifacts."):
-                answer = await act_on_artifact(self._services.database, call, kwargs, self._run.id)
+                artifact = await self._aside.run(len(call.args), read_artifact, call, kwargs, self._run.id)
+                answer = await act_on_artifact(self._services.database, call, artifact)
             else:
                 act = self._services.functions.act
-                answer = give(await act(call.name, plain(kwargs), self._run.id, self._idempotency_key(call, digest)))
+                kwargs = await self._aside.run(len(call.args), plain, kwargs)
+                answer = give(await act(call.name, kwargs, self._run.id, self._idempotency_key(call, digest)))
         except RequestError as error:
             answer = refused(error)
         return self._settle(call, entry, answer)
@@ -276,6 +283,11 @@ class Calls:
             data["error"] = f"{answer.failure.type}: {answer.failure.message}"[:500]
         self._book.event("call.completed" if answer.failure is None else "call.failed", data)
         return answer
+
+
+def _size(value: Json) -> int:
+    """Return the bytes of a tool's value, about; what has parts is taken for large without looking."""
+    return LARGE if isinstance(value, dict | list) else len(value) if isinstance(value, str) else 0
 
 
 def _child_answer(workflow: str, child_id: str, decision: JsonObject) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from stepwell.engine.admission import read_arguments
+from stepwell.engine.admission import read_call
 from stepwell.engine.beginning_anew import begin_anew
 from stepwell.engine.book import Book
 from stepwell.engine.calls import Calls
@@ -28,8 +28,8 @@ from stepwell.engine.waiting import Waiting
 from stepwell.engine.work_clock import WorkClock
 from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import JsonObject, RunStatus
+from stepwell.model.aside import Aside
 from stepwell.ports import GuestProcess, frames
-from stepwell.sdk import codec
 from stepwell.store import journal, retries, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
@@ -52,6 +52,8 @@ class Execution:
         self._idle = False
         self._answered = 0
         self._open: set[str] = set()
+        self._aside = Aside()
+        self._handing = asyncio.Lock()
         self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
         self._limits = RunLimits(services.limits, services.limits)
@@ -129,11 +131,8 @@ class Execution:
         )
         self._limits, self._options = run_limits(services.limits, version), version.options
         self._work = WorkClock(self._limits.values.wall_s - self.run.work_s)
-        room, run_id, database = (
-            Room(self._limits.values if self._mode == "run" else doubled(self._limits.values)),
-            self.run.id,
-            services.database,
-        )
+        room = Room(self._limits.values if self._mode == "run" else doubled(self._limits.values))
+        run_id, database = self.run.id, services.database
         self._book = Book(
             services.recorder, self.lease, entries, room,
             lambda seq: database.read(lambda c: journal.read_value(c, run_id, seq)),
@@ -186,8 +185,7 @@ class Execution:
                     task.cancel()
                 return end
         except BaseExceptionGroup as failed:
-            # One of them is the reason; the others were cancelled by it.
-            raise failed.exceptions[0] from None
+            raise failed.exceptions[0] from None  # one is the reason, the others were cancelled by it
 
     async def _read(self, guest: GuestProcess, group: asyncio.TaskGroup, answers: list[asyncio.Task[None]]) -> End:
         while True:
@@ -199,7 +197,9 @@ class Execution:
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
-                    call, decoded, digest = self._admit(frame)
+                    call, decoded, digest = await self._admit(frame)
+                    if self._end is not None:
+                        return self._end
                     task = group.create_task(self._answer(guest, call, decoded, digest))
                     answers.append(task)
                     self._answers[frame.id] = (call, task)
@@ -210,14 +210,14 @@ class Execution:
                     answers.append(group.create_task(self._acknowledge(guest, frame)))
             answers[1:] = [task for task in answers[1:] if not task.done()]
             self._count_work()
+            await self._book.drained()
 
     def _count_work(self) -> None:
         # A guest that waits for a tool works; one that waits for a person, a timer, an event or a child does not.
         self._work.turn(on=not self._idle or len(self._waits.open) < len(self._open))
 
-    def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
-        decoded = read_arguments(call)
-        digest = codec.digest(decoded)
+    async def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
+        decoded, digest = await self._aside.run(len(call.args), read_call, call)
         entry = self._book.entries.get(call.key)
         if call.key in self._open or (entry is not None and entry.label != call.label(digest)):
             raise ProtocolViolation(f"the guest used the key {call.key!r} twice")
@@ -237,9 +237,14 @@ class Execution:
         self._count_work()
         self._services.runs.take_slot(self.run.id)
         self._answered += 1
-        # The time in the journal, not that of sending: on a replay the body's clock must show the same.
-        settled = self._book.entries[call.key].finished_at or time.time()
-        await guest.send(frames.Outcome(call.id, settled, answer.raw, answer.failure))
+        entry = self._book.entries[call.key]
+        if self._handing.locked() and entry.status == "ok" and entry.value is None:
+            answer = None  # many may wait for a guest that does not read, and the store has it
+        async with self._handing:
+            answer = answer or Answer(await self._book.value(entry))
+            # The time in the journal, not that of sending: on a replay the body's clock must show the same.
+            settled = entry.finished_at or time.time()
+            await guest.send(frames.Outcome(call.id, settled, answer.raw, answer.failure))
 
     async def _acknowledge(self, guest: GuestProcess, step: frames.Step) -> None:
         await self._book.settled()
@@ -266,7 +271,8 @@ class Execution:
             case frames.Note():
                 self._note(frame)
             case frames.Idle():
-                self._idle = frame.calls == self._answered
+                # One that waits for nothing could say so to stop the clock.
+                self._idle = frame.calls == self._answered and bool(self._open)
                 if any(wait.kind == "child" for wait in self._waits.open.values()):
                     self._services.orders.notify(self.run.id)  # it may rest already: look at its state
                 return self._pause()

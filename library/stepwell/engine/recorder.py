@@ -63,6 +63,11 @@ class Recorder:
             self._filled.set()
         return batch
 
+    def queued(self, lease: Lease) -> int:
+        """Return how many bytes, about, wait to be written for the run."""
+        batch = self._cycle.batches.get(lease)
+        return 0 if batch is None else batch.weight
+
     def forget(self, lease: Lease) -> None:
         """The holder of the lease writes no more."""
         self._lost.pop(lease, None)

@@ -17,6 +17,7 @@ from stepwell.engine.reopening import reopen
 from stepwell.engine.state import session_of
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import Json, JsonObject, RunStatus, Version
+from stepwell.model.aside import LARGE, Aside
 from stepwell.ports import WorkflowSource
 from stepwell.sdk import codec
 from stepwell.store import runs
@@ -25,6 +26,7 @@ from stepwell.store.runs import NewRun, RunRow
 
 MAX_DEPTH = 16  # of runs that invoke runs
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+SMALL_VALUE, SMALL_COUNT = 200, 20  # characters, arguments: checking so few takes no time
 REOPENED = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD)
 
 
@@ -35,6 +37,7 @@ class Starter:
         self._database = database
         self._workflows = workflows
         self._dispatcher = dispatcher
+        self._aside = Aside()
 
     async def start(self, name: str, arguments: JsonObject, options: StartOptions) -> str:
         """Start a stored workflow; return the run's id.
@@ -102,8 +105,8 @@ class Starter:
         used = await self._database.read(lambda c: runs.find_used_version(c, parent.id, name))
         version = (await self._workflows.get(name)).version if used is None else await self._workflows.version(used)
         given = _named(version, args, kwargs)
-        self._workflows.check(version, plain(given))
-        data = across_runs(msgspec.json.encode(given))
+        encoded = msgspec.json.encode(given)
+        data = await self._aside.run(len(encoded), lambda: self._checked(version, given, encoded))
         run = NewRun(
             child_id, name, version.hash, data, secrets.token_hex(32), time.time(),
             None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
@@ -113,8 +116,8 @@ class Starter:
         return child_id
 
     async def _start(self, name: str, version: Version, arguments: JsonObject, options: StartOptions) -> str:
-        checked = self._workflows.check(version, arguments)
-        data = encode_plain(checked)
+        size = 0 if _is_small(arguments) else LARGE
+        data = await self._aside.run(size, lambda: encode_plain(self._workflows.check(version, arguments)))
         found = await self._find_started(name, version, data, options)
         if found is not None:
             return found
@@ -131,6 +134,11 @@ class Starter:
             # Somebody else was faster with the same id or key.
             return await self._find_started(name, version, data, options) or run_id
         return run_id
+
+    def _checked(self, version: Version, given: JsonObject, encoded: bytes) -> bytes:
+        """Return the input of a child from what its parent gave."""
+        self._workflows.check(version, plain(given))
+        return across_runs(encoded)
 
     async def _find_started(self, name: str, version: Version, data: bytes, options: StartOptions) -> str | None:
         _check_id(options)
@@ -149,6 +157,13 @@ class Starter:
                 hint="Use another one, or none; the same workflow and arguments give the same run back.",
             )
         return row.id
+
+
+def _is_small(arguments: JsonObject) -> bool:
+    values = arguments.values()
+    if len(values) > SMALL_COUNT:
+        return False
+    return all(not isinstance(v, dict | list) and (not isinstance(v, str) or len(v) <= SMALL_VALUE) for v in values)
 
 
 def _check_id(options: StartOptions) -> None:

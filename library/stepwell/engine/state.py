@@ -25,6 +25,7 @@ from stepwell.store.state import Place
 
 MAX_KEY = 200  # characters
 MAX_VALUE = 64 * 1024  # bytes of codec JSON
+LARGEST = 4  # times MAX_VALUE: no larger value becomes a small one without the names of its classes
 MAX_KEYS = 1000  # of one run, session or user
 READS = ("get", "read", "keys")
 WRITES = ("set", "swap", "delete", "clear")
@@ -88,7 +89,7 @@ def _reading(act: str, place: Place, given: JsonObject) -> Act:
 def _writing(act: str, place: Place, given: JsonObject) -> Act:
     """`swap` answers null if the value was still the one of `token`, else what `read` would."""
     value = msgspec.json.encode(given.get("value"))
-    if place.scope != "run":
+    if place.scope != "run" and len(value) <= LARGEST * MAX_VALUE:
         value = across_runs(value)  # other workflows have not got this one's classes
     now = time.time()
 

@@ -19,24 +19,28 @@ from stepwell.store.database import Database
 MAX_NAME = 200  # characters
 
 
-async def act_on_artifact(database: Database, call: Call, kwargs: JsonObject, run_id: str) -> Answer:
-    """Save or delete.
+def read_artifact(call: Call, kwargs: JsonObject, run_id: str) -> Artifact:
+    """Return what a call would save; without data if it would delete.
 
     Raises:
         InvalidArguments: the name is no text of 1 to 200 characters, or the data are bytes without base64.
     """
     data, kwargs = kwargs.get("data"), plain({key: value for key, value in kwargs.items() if key != "data"})
     name = _name(kwargs)
-    now = time.time()
+    media_type, content = ("", b"") if call.name == "artifacts.delete" else _encode(data)
+    return Artifact(
+        name, run_id, media_type, str(kwargs.get("description") or "")[:2000], _object(kwargs.get("metadata")),
+        len(content), time.time(), content,
+    )  # fmt: skip
+
+
+async def act_on_artifact(database: Database, call: Call, artifact: Artifact) -> Answer:
+    """Save it, or delete what has its name."""
+    name, now = artifact.name, artifact.created_at
     if call.name == "artifacts.delete":
         return give(await database.write(lambda c: artifacts.delete_artifact(c, name, now)))
-    media_type, content = _encode(data)
-    artifact = Artifact(
-        name, run_id, media_type, str(kwargs.get("description") or "")[:2000], _object(kwargs.get("metadata")),
-        len(content), now, content,
-    )  # fmt: skip
     await database.write(lambda c: artifacts.put_artifact(c, call.key, artifact))
-    return give({"name": name, "media_type": media_type, "size": len(content)})
+    return give({"name": name, "media_type": artifact.media_type, "size": artifact.size})
 
 
 async def query_artifact(database: Database, name: str, kwargs: JsonObject, run_id: str) -> Answer:
