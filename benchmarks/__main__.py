@@ -19,9 +19,10 @@ from floors import measure_floors, measure_processes
 from peers import find_peers
 from processes import measure_process
 from runs import measure_empty, measure_resume, measure_steps
+from stalls import GUESTS, measure_stalls
 from waiting import measure_waiting
 
-TOPICS = ("process", "steps", "calls", "resume", "empty", "waiting")
+TOPICS = ("process", "steps", "calls", "resume", "empty", "waiting", "stalls")
 MANY, MANY_QUICK = 1_000_000, 20_000
 
 
@@ -35,6 +36,7 @@ async def measure(figures: Figures, folder: Path, topics: list[str], *, quick: b
         "resume": lambda: measure_resume(figures, folder, [100] if quick else [1_000, 10_000]),
         "empty": lambda: measure_empty(figures, folder),
         "waiting": lambda: measure_waiting(figures, folder, MANY_QUICK if quick else MANY),
+        "stalls": lambda: asyncio.to_thread(measure_stalls, figures, folder, 1 if quick else GUESTS),
     }
     measure_floors(figures, folder)
     await measure_processes(figures, 5 if quick else 50)

@@ -27,6 +27,9 @@ from stepwell.store.waits import NewWait
 
 log = logging.getLogger(__name__)
 
+OF_THE_STORE = ("query", "act", "state")
+STORE_CALLS = 8  # of one run at one time: their values are in memory until they are written
+
 
 class Calls:
     """Answers the calls of one live run."""
@@ -37,11 +40,20 @@ class Calls:
         self._waits = waits
         self._book = waits.book
         self._aside = Aside()
+        self._store_turn = asyncio.Semaphore(STORE_CALLS)
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
+        if call.kind not in OF_THE_STORE:
+            return await self._safe_answer(call, decoded, digest)
+        async with self._store_turn:
+            answer = await self._safe_answer(call, decoded, digest)
+            await self._book.drained()
+            return answer
+
+    async def _safe_answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         try:
             return await self._answer(call, decoded, digest)
         except StepwellError:

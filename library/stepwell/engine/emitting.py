@@ -15,6 +15,7 @@ from stepwell.engine.pages import Emitted
 from stepwell.engine.reopening import find_row
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Json
+from stepwell.model.aside import LARGE, Aside
 from stepwell.store import emitted, runs, timeline
 from stepwell.store.database import Database
 from stepwell.store.emitted import EmittedRow
@@ -53,7 +54,7 @@ async def emit(
         NotFound: there is no such run.
         Conflict: the run has ended, or the id was used for another event.
     """
-    size = _check(name, payload)
+    size = await Aside().run(LARGE if isinstance(payload, dict | list) else 0, _check, name, payload)
     ident = event_id or f"e-{uuid.uuid4().hex[:12]}"
     event = EmittedRow(0, ident, name, run_id, payload, "" if run_id is None else None)
     first = portion = await database.write(lambda c: _send(c, event, _portion_runs(size)))

@@ -8,6 +8,7 @@ import click
 from stepwell_server.app import open_app
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.report import Invocation, note
+from stepwell_server.responsive import keep_responsive
 
 _LOCAL = "127.0.0.1"
 
@@ -35,6 +36,7 @@ def serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
 
 async def _serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
     async with open_app(invocation.home) as app:
+        keep_responsive()
         if address is None:
             # Each transport is loaded only where it is used: uvicorn alone costs a fifth of a second.
             from stepwell_server.surface.stdio import serve_stdio  # noqa: PLC0415
