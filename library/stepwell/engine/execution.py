@@ -52,8 +52,7 @@ class Execution:
         self._idle = False
         self._answered = 0
         self._open: set[str] = set()
-        self._aside = Aside()
-        self._handing = asyncio.Lock()
+        self._aside, self._handing = Aside(), asyncio.Lock()
         self._answers: dict[int, tuple[frames.Call, asyncio.Task[None]]] = {}
         self._children: dict[str, str] = {}
         self._limits = RunLimits(services.limits, services.limits)
@@ -197,12 +196,11 @@ class Execution:
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
-                    call, decoded, digest = await self._admit(frame)
+                    decoded, digest = await self._admit(frame)
                     if self._end is not None:
                         return self._end
-                    task = group.create_task(self._answer(guest, call, decoded, digest))
-                    answers.append(task)
-                    self._answers[frame.id] = (call, task)
+                    answers.append(group.create_task(self._answer(guest, frame, decoded, digest)))
+                    self._answers[frame.id] = (frame, answers[-1])
                 elif (end := self._take(frame)) is not None:
                     return end
                 elif isinstance(frame, frames.Step) and frame.ack:
@@ -216,13 +214,13 @@ class Execution:
         # A guest that waits for a tool works; one that waits for a person, a timer, an event or a child does not.
         self._work.turn(on=not self._idle or len(self._waits.open) < len(self._open))
 
-    async def _admit(self, call: frames.Call) -> tuple[frames.Call, JsonObject, str]:
+    async def _admit(self, call: frames.Call) -> tuple[JsonObject, str]:
         decoded, digest = await self._aside.run(len(call.args), read_call, call)
         entry = self._book.entries.get(call.key)
         if call.key in self._open or (entry is not None and entry.label != call.label(digest)):
             raise ProtocolViolation(f"the guest used the key {call.key!r} twice")
         self._open.add(call.key)
-        return call, decoded, digest
+        return decoded, digest
 
     async def _answer(self, guest: GuestProcess, call: frames.Call, decoded: JsonObject, digest: str) -> None:
         entry = self._book.entries.get(call.key)
@@ -243,8 +241,7 @@ class Execution:
         async with self._handing:
             answer = answer or Answer(await self._book.value(entry))
             # The time in the journal, not that of sending: on a replay the body's clock must show the same.
-            settled = entry.finished_at or time.time()
-            await guest.send(frames.Outcome(call.id, settled, answer.raw, answer.failure))
+            await guest.send(frames.Outcome(call.id, entry.finished_at or time.time(), answer.raw, answer.failure))
 
     async def _acknowledge(self, guest: GuestProcess, step: frames.Step) -> None:
         await self._book.settled()
@@ -271,7 +268,7 @@ class Execution:
             case frames.Note():
                 self._note(frame)
             case frames.Idle():
-                # One that waits for nothing could say so to stop the clock.
+                # One that waits for nothing would stop its clock.
                 self._idle = frame.calls == self._answered and bool(self._open)
                 if any(wait.kind == "child" for wait in self._waits.open.values()):
                     self._services.orders.notify(self.run.id)  # it may rest already: look at its state
