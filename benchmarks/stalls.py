@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from attacks import LONG, MANY, source
 from figures import Figures
+from floods import LONG, MANY, source
 
 from stepwell.model import LIVE
 from stepwell_server import Session

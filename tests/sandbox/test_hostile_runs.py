@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from attacks import source
+from floods import source
 
 from stepwell.model import Run, RunStatus
 from stepwell_server import Session

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from attacks import LONG, MANY
+from floods import LONG, MANY
 from stalls import Watch, attack, floor_ms, watched_loop
 
 from stepwell_server import Session
