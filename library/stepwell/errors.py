@@ -10,17 +10,20 @@
     │   ├── NameTaken             a workflow of that name exists
     │   ├── NotFound              no workflow, run, artifact, topic of that name
     │   ├── Conflict              the run is not in a state for that, or the id is used
-    │   └── Forbidden             policy does not let this caller do that
+    │   ├── Forbidden             policy does not let this caller do that
+    │   └── PackageRefused        a package it declares is not allowed, or cannot be had as declared
     ├── RunError                  the workflow must change; ends the run
     │   ├── GuestCrashed          its process died without a result
     │   ├── LimitExceeded         it crossed a limit
     │   ├── ProtocolViolation     its process broke the protocol
     │   ├── NonDeterminism        it does not repeat what its journal holds
+    │   ├── PackagesMissing       the packages it runs with cannot be had now
     │   └── ToolFailure           a tool it called failed (catchable in the workflow)
     └── HostError                 the operator must act; the run stays resumable
         ├── ConfigError           stepwell.toml or a tool file is wrong
         ├── StoreError            the database cannot be used
         ├── SandboxUnavailable    this machine cannot isolate at the level asked for
+        ├── PackagesUnavailable   packages cannot be installed: no installer, no index, no room
         └── Fenced                another process holds the run now
 """
 
@@ -98,6 +101,12 @@ class Forbidden(RequestError):
     code = "forbidden"
 
 
+class PackageRefused(RequestError):
+    """A package that a workflow declares is not allowed by the operator, or cannot be had as declared."""
+
+    code = "package_refused"
+
+
 class RunError(StepwellError):
     """The workflow must change; the run ends as failed."""
 
@@ -130,6 +139,12 @@ class NonDeterminism(RunError):
     """On replay the workflow asked for something else than its journal holds."""
 
     code = "nondeterminism"
+
+
+class PackagesMissing(RunError):
+    """The packages that a run needs cannot be had now; once they can, the run can be resumed."""
+
+    code = "packages_missing"
 
 
 class ToolFailure(RunError):
@@ -168,6 +183,12 @@ class SandboxUnavailable(HostError):
     """This machine cannot isolate a workflow at the level asked for."""
 
     code = "sandbox_unavailable"
+
+
+class PackagesUnavailable(HostError):
+    """Packages cannot be installed: there is no installer, no index that answers, or no room."""
+
+    code = "packages_unavailable"
 
 
 class Fenced(HostError):

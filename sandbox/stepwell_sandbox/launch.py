@@ -10,7 +10,7 @@ from stepwell_sandbox.interpreter import ENVIRONMENT, NOBODY, OPTIONS, Interpret
 from stepwell_sandbox.scratch import GUEST_CODE, Folder
 from stepwell_sandbox.starter import Program
 
-_CODE_INSIDE, _RUNS_INSIDE = "/stepwell", "/scratch"
+_CODE_INSIDE, _RUNS_INSIDE, _PACKAGES_INSIDE = "/stepwell", "/scratch", "/packages"
 _IMPORT_ZYGOTE = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
 )
@@ -48,7 +48,9 @@ class Launch:
     plan: Plan
 
 
-def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: int) -> Launch:
+def prepare(
+    level: Level, interpreter: Interpreter, folder: Folder, control_fd: int, packages: Path | None = None
+) -> Launch:
     """Return the launch of a zygote that takes its requests on `control_fd`.
 
     Raises:
@@ -60,8 +62,9 @@ def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: 
         landlock=level.landlock,
         paths=level.paths,
         hidden_files=level.bubblewrap,
-        readable=_readable(level, interpreter, folder, code),
+        readable=_readable(level, interpreter, folder, code, packages),
         scratch_root=_scratch_root(level, folder),
+        packages=_packages_path(level, packages),
     )
     python = (interpreter.executable, *OPTIONS, "-c", _IMPORT_ZYGOTE, code, str(control_fd))
     user = NOBODY if drops_root(interpreter, folder) else None
@@ -72,7 +75,7 @@ def prepare(level: Level, interpreter: Interpreter, folder: Folder, control_fd: 
         raise FileNotFoundError("bubblewrap (bwrap) is not installed")
     if bwrap.refusal:
         raise PermissionError(bwrap.refusal)
-    command = (bwrap.path, *_bwrap_options(level, interpreter, folder), "--", *python)
+    command = (bwrap.path, *_bwrap_options(level, interpreter, folder, packages), "--", *python)
     return Launch(Program(command, {}, user), plan)
 
 
@@ -92,15 +95,24 @@ def _scratch_root(level: Level, folder: Folder) -> str:
     return _RUNS_INSIDE if level.bubblewrap else str(folder.runs)
 
 
-def _readable(level: Level, interpreter: Interpreter, folder: Folder, code: str) -> tuple[str, ...]:
+def _packages_path(level: Level, packages: Path | None) -> str:
+    return "" if packages is None else _PACKAGES_INSIDE if level.bubblewrap else str(packages)
+
+
+def _readable(
+    level: Level, interpreter: Interpreter, folder: Folder, code: str, packages: Path | None
+) -> tuple[str, ...]:
     own = tuple(f"{code}/{name}" for name in (*GUEST_CODE, *folder.extra))
+    if packages is not None:
+        # Their compiled modules need the libraries of the system.
+        return (*interpreter.shared, *interpreter.libraries, *own, _packages_path(level, packages))
     if level.bubblewrap:
         return (*interpreter.shared, *own)
     zones = ("/usr/share/zoneinfo",) if os.path.isdir("/usr/share/zoneinfo") else ()
     return (*interpreter.libraries, *zones, *own)
 
 
-def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder) -> list[str]:
+def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder, packages: Path | None) -> list[str]:
     options = [
         "--unshare-user",
         "--unshare-pid",
@@ -123,6 +135,8 @@ def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder) -> li
     for path in interpreter.site:
         options += ["--tmpfs", path, "--remount-ro", path]
     options += ["--ro-bind", str(folder.code), _CODE_INSIDE]
+    if packages is not None:
+        options += ["--ro-bind", str(packages), _PACKAGES_INSIDE]
     if not level.own_namespaces:
         options += ["--bind", str(folder.runs), _RUNS_INSIDE]
     for device in ("/dev/null", "/dev/urandom"):

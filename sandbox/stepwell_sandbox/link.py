@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from stepwell.errors import SandboxUnavailable
@@ -50,6 +51,8 @@ class Machine:
     interpreter: Interpreter
     folder: Folder
     guest_entry: str = GUEST_ENTRY
+    packages: Path | None = None
+    """What its guests may import besides the standard library."""
 
 
 class ZygoteChild:
@@ -139,7 +142,7 @@ class Link:
         ours.setblocking(False)
         with theirs:
             try:
-                launch = prepare(level, machine.interpreter, machine.folder, theirs.fileno())
+                launch = prepare(level, machine.interpreter, machine.folder, theirs.fileno(), machine.packages)
             except OSError as error:
                 ours.close()
                 raise SandboxUnavailable(str(error)) from error

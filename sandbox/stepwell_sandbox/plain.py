@@ -20,7 +20,7 @@ from stepwell_sandbox.starter import Ended, Program, Starter
 NAME = "none"
 _IMPORT_GUEST = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.plain_guest import main; "
-    "main(sys.argv[2], int(sys.argv[3]), sys.argv[4])"
+    "main(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])"
 )
 
 
@@ -108,6 +108,7 @@ class PlainStart:
 
     def _program(self, limits: Limits, fd: int, scratch: Path) -> Program:
         entry, folder = self._machine.guest_entry, self._machine.folder
-        told = (str(folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))))
+        packages = "" if self._machine.packages is None else str(self._machine.packages)
+        told = (str(folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))), packages)
         command = (self._machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told)
         return Program(command, ENVIRONMENT, folder=str(scratch))

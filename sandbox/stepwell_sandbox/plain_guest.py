@@ -9,8 +9,8 @@ from stepwell_sandbox.confine import limits
 from stepwell_sandbox.confine.plan import ProcessLimits
 
 
-def main(entry: str, fd: int, told: str) -> None:
-    """Set limits and run the guest's `module:function` on descriptor `fd`."""
+def main(entry: str, fd: int, told: str, packages: str) -> None:
+    """Set limits and run the guest's `module:function` on descriptor `fd`; it may import from the folder `packages`."""
     for which, value in limits.wanted(ProcessLimits(**json.loads(told))).items():
         try:
             limits.set_limit(which, value)
@@ -21,4 +21,5 @@ def main(entry: str, fd: int, told: str) -> None:
 
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     module, _, function = entry.partition(":")
-    getattr(importlib.import_module(module), function)(fd)
+    given = {"packages": packages} if packages else {}
+    getattr(importlib.import_module(module), function)(fd, **given)

@@ -3,12 +3,15 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from stepwell.errors import SandboxUnavailable, StepwellError
+from stepwell.errors import PackagesUnavailable, SandboxUnavailable, StepwellError
 from stepwell.ports.limits import Limits
 from stepwell_sandbox import mend
-from stepwell_sandbox.interpreter import find_interpreter
+from stepwell_sandbox.environments import EnvironmentSandboxes
+from stepwell_sandbox.interpreter import find_interpreter, readable_by_others
+from stepwell_sandbox.launch import drops_root
 from stepwell_sandbox.levels import Found, choose, start_proven
 from stepwell_sandbox.link import GUEST, GUEST_ENTRY, KEPT, Link, Machine, kernel_limits
 from stepwell_sandbox.plain import PlainStart
@@ -19,6 +22,8 @@ from stepwell_sandbox.scratch import Folder
 ZYGOTE_SPAWNS = 2000
 """Children of one zygote share their address space layout, so it is replaced now and then."""
 
+ENVIRONMENT_POOL = 1
+"""Processes kept ready for each environment of packages that is in use."""
 SPAWN_ATTEMPTS = 5
 
 
@@ -34,15 +39,19 @@ class ConfinedSandbox:
         limits: Limits | None = None,
         guest_entry: str = GUEST_ENTRY,
         guest_code: tuple[Path, ...] = (),
+        base: tuple[Machine, Found] | None = None,
     ) -> None:
+        """With `base`, it is one more of a sandbox that is there: of the same level, in the same folder."""
         self._minimum = minimum
         self._pool_size = pool
         self._scratch_root = scratch_root
         self._limits = limits or Limits()
         self._guest_entry = guest_entry
         self._guest_code = guest_code
-        self._machine: Machine | None = None
-        self._found: Found | None = None
+        self._base = base
+        self._machine: Machine | None = base[0] if base else None
+        self._found: Found | None = base[1] if base else None
+        self._environments = EnvironmentSandboxes(self._start_environment)
         self._link: Link | PlainStart | None = None
         self._retired: list[Link | PlainStart] = []
         self._idle: list[ConfinedProcess] = []
@@ -59,6 +68,7 @@ class ConfinedSandbox:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._environments.close()
         self._closed = True
         if self._keeper:
             self._keeper.cancel()
@@ -67,7 +77,7 @@ class ConfinedSandbox:
             for link in (*self._retired, *([self._link] if self._link else [])):
                 await link.close()
             self._link = None
-        if self._machine:
+        if self._machine and self._base is None:
             await asyncio.to_thread(self._machine.folder.remove)
 
     @property
@@ -80,6 +90,12 @@ class ConfinedSandbox:
         """How many processes are ready before they are needed."""
         return len(self._idle)
 
+    @property
+    def children(self) -> int:
+        """How many processes of it live, without those that wait for a run."""
+        links = (*self._retired, *([self._link] if self._link else []))
+        return sum(link.children for link in links) - len(self._idle)
+
     async def report(self) -> Report:
         """Return what this machine can isolate, after the first start.
 
@@ -90,12 +106,15 @@ class ConfinedSandbox:
         assert self._found is not None  # set by the start
         return self._found.report
 
-    async def open(self, limits: Limits) -> ConfinedProcess:
-        """Return a confined process that has sent `Ready`.
+    async def open(self, limits: Limits, packages: Path | None = None) -> ConfinedProcess:
+        """Return a confined process that has sent `Ready`; it can import from the folder `packages`.
 
         Raises:
             SandboxUnavailable: no process can be confined at the level asked for.
+            PackagesUnavailable: at that level no packages can be loaded.
         """
+        if packages is not None:
+            return await self._environments.open(packages, limits)
         while self._idle:
             process = self._idle.pop()
             if not process.alive:
@@ -110,6 +129,22 @@ class ConfinedSandbox:
         process = await self._spawn(limits)
         self._refill.set()
         return process
+
+    async def _start_environment(self, packages: Path) -> "ConfinedSandbox":
+        await self._ready_link()
+        assert self._machine is not None  # set by the start
+        assert self._found is not None
+        machine, level = self._machine, self._found.level
+        if level is not None and not level.paths:
+            raise PackagesUnavailable(
+                f"at level {level.name} a workflow has no files, so it cannot load packages",
+                hint="Run `stepwell doctor`: it says what gives this machine a stronger level.",
+            )
+        if level is not None and drops_root(machine.interpreter, machine.folder) and not readable_by_others(packages):
+            packages = await asyncio.to_thread(machine.folder.share, packages)
+        pool = min(self._pool_size, ENVIRONMENT_POOL)
+        base = replace(machine, packages=packages), self._found
+        return await ConfinedSandbox(pool=pool, limits=self._limits, base=base).__aenter__()
 
     async def _spawn(self, limits: Limits, entry: str = GUEST) -> ConfinedProcess:
         """Return a new process of the zygote that is current when it is ready."""
@@ -191,7 +226,7 @@ class ConfinedSandbox:
                 while self._discarded:
                     await self._discarded.pop().close()
                 while len(self._idle) < self._pool_size:
-                    self._idle.append(await self._spawn(self._limits, KEPT))
+                    self._idle.append(await self._spawn(self._limits, KEPT if self._base is None else GUEST))
                 await self._ready_link()
             except (StepwellError, OSError):
                 continue

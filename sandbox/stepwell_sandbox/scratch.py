@@ -63,6 +63,15 @@ class Folder:
             for file in files:
                 os.chmod(os.path.join(folder, file), 0o644)
 
+    def share(self, packages: Path) -> Path:
+        """Return a copy of packages that any user may read: guests of a server of root are somebody else."""
+        target = self.path / "packages" / packages.parent.name
+        if not target.exists():
+            target.parent.mkdir(mode=0o755, exist_ok=True)
+            shutil.copytree(packages, target.with_suffix(".new"))
+            target.with_suffix(".new").rename(target)
+        return target
+
     def remove(self) -> None:
         """Delete the folder and let go of its lock. Its guests must be dead."""
         remove_tree(self.path)

@@ -29,6 +29,8 @@ from stepwell_sandbox.confine.quota import over_quota
 from stepwell_sandbox.wire import HEADER
 
 MAX_MESSAGE = 65536  # bytes; ours are a few hundred
+GUEST = "guest"
+"""The name of the entry that loads packages, by itself and confined: they never run with the zygote's rights."""
 QUOTA_INTERVAL_MS = 50
 QUOTA_SHARE = 5
 """The scratch directories are measured for at most one part in so many of the time."""
@@ -92,7 +94,7 @@ def _preload(config: Config) -> None:
                 importlib.import_module(found.name)
 
 
-def _resolve(entry: str) -> Callable[[], object]:
+def _resolve(entry: str) -> Callable[..., object]:
     module, _, function = entry.partition(":")
     return getattr(importlib.import_module(module), function)
 
@@ -185,7 +187,12 @@ class Zygote:
             os._exit(UNCONFINED_STATUS)
         # Whatever leaves the entry must not run on in code that is the zygote's.
         try:
-            self._entries[request["entry"]]()
+            entry = self._entries[request["entry"]]
+            if self._plan.packages and request["entry"] == GUEST:
+                entry(packages=self._plan.packages, seal=self._confinement.seal)
+            else:
+                self._confinement.seal()
+                entry()
         finally:
             os._exit(RETURNED_STATUS)
 

@@ -9,6 +9,7 @@ from stepwell.catalog.catalog import Catalog
 from stepwell.catalog.folder import FolderWatch
 from stepwell.engine import Engine, open_engine
 from stepwell.engine.retention import collecting
+from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
 from stepwell.tools import NetworkPolicy, Toolbox, ToolRules, open_toolbox
 from stepwell_sandbox.open import open_sandbox
@@ -44,7 +45,8 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
     settings = load_settings(place.config)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(place.db))
-        catalog = Catalog(database, settings.limits)
+        packages = await stack.enter_async_context(Environments(Shelf(place.environments), settings.packages.policy()))
+        catalog = Catalog(database, settings.limits, packages)
         network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
         rules = ToolRules(settings.policy.tools, settings.in_doubt)
         tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=rules))
@@ -61,6 +63,7 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
                 workflows=catalog,
                 tools=tools,
                 functions=functions,
+                packages=packages,
                 limits=settings.limits,
                 locks=place.path / "workers",
                 slots=settings.workers.concurrency,

@@ -33,6 +33,11 @@ class Home:
         return self.path / "tools"
 
     @property
+    def environments(self) -> Path:
+        """Installed packages of workflows; may be absent."""
+        return self.path / "environments"
+
+    @property
     def config(self) -> Path:
         """The configuration; may be absent."""
         return self.path / "stepwell.toml"

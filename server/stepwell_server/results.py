@@ -170,7 +170,24 @@ def workflow_result(workflow: Workflow, *, source: bool) -> dict[str, Any]:
         "versions": [found[:12] for found in workflow.versions],
         "warnings": [{"code": w.code, "line": w.line, "message": w.message} for w in version.warnings],
     }
+    if version.manifest.get("dependencies"):
+        shown["packages"] = _packages(version)
     return shown | ({"source": version.source} if source else {})
+
+
+def _packages(version: Version) -> dict[str, Any]:
+    lock = version.lock
+    if lock is None:
+        state = "not locked: create the workflow again with the same source, which finds and installs them"
+        return {"declared": version.manifest["dependencies"], "state": state}
+    return {
+        "declared": version.manifest["dependencies"],
+        "state": "locked",
+        "locked": [f"{file.name} {file.version}" for file in lock.files],
+        "python": lock.python,
+        "platform": lock.platform,
+        "environment": lock.id,
+    }
 
 
 def paste_call(workflow: Workflow) -> str:

@@ -20,7 +20,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
+from stepwell.model.requirements import read_requirement
 from stepwell.model.sizes import read_size
+from stepwell.packages import PackagePolicy
 from stepwell.ports import Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
 from stepwell.tools import DoubtRule, Policy, is_host_pattern
@@ -140,6 +142,28 @@ class RetentionSettings(_Section):
     """Runs that ended so long ago, such as "30d"; nothing unless given."""
 
 
+def _check_allowed(text: str) -> str:
+    found = read_requirement(text)
+    if found.extras or found.marker:
+        raise ValueError(f'"{text}": write a name with bounds on its version, such as "numpy>=2,<3"')
+    return text
+
+
+class PackageSettings(_Section):
+    """Third-party packages that workflows may declare."""
+
+    allow: Annotated[tuple[Annotated[str, AfterValidator(_check_allowed)], ...], Field(strict=False)] = ()
+    """Names with bounds, such as "numpy>=2,<3"; nothing is installed that is not listed."""
+    transitive: bool = False
+    """Whether what a listed package needs is allowed with it."""
+    max_mib: Annotated[int, Field(ge=1, le=65536)] = 1024
+    """Of the packages of one workflow, unpacked."""
+
+    def policy(self) -> PackagePolicy:
+        """Return it as the library has it."""
+        return PackagePolicy(tuple(map(read_requirement, self.allow)), self.transitive, self.max_mib * 1024 * 1024)
+
+
 class Settings(_Section):
     """Everything in `stepwell.toml`."""
 
@@ -149,6 +173,7 @@ class Settings(_Section):
     sandbox: SandboxSettings = SandboxSettings()
     workers: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    packages: PackageSettings = PackageSettings()
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 

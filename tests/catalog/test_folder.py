@@ -108,7 +108,7 @@ async def test_a_file_does_not_replace_what_a_client_made(catalog: Catalog, tmp_
     made = await catalog.create("fetch", RESEARCH)
     write(folder / "fetch.py", FETCH)
     report = await watch.refresh()
-    assert [item.clash for item in report.problems] == [True]
+    assert [item.passing for item in report.problems] == [True]
     assert "stepwell delete fetch" in problems(report)["fetch.py"]
     assert await catalog.get("fetch") == made.workflow
     await catalog.delete("fetch")

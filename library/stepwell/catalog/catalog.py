@@ -15,6 +15,7 @@ from stepwell.catalog.words import search_text
 from stepwell.errors import InvalidArguments, NameTaken, NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
+from stepwell.ports.packages import NoPackages, Packages, Tell
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
 
@@ -60,10 +61,11 @@ class Page:
 class Catalog:
     """Workflows in one store. A source is read, never executed."""
 
-    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+    def __init__(self, database: Database, limits: Limits | None = None, packages: Packages | None = None) -> None:
         """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them."""
         self._database = database
         self._limits = limits or Limits()
+        self._packages: Packages = packages or NoPackages()
         self._versions: dict[str, Version] = {}
 
     async def create(
@@ -78,17 +80,20 @@ class Catalog:
         entry: str | None = None,
         dry_run: bool = False,
         origin: str = "client",
+        tell: Tell | None = None,
     ) -> Created:
         """Store a workflow, or with `dry_run` only say what storing it would do.
 
         Storing the same again is success. `replace` makes a new version of a name that exists; a workflow with a
-        `file:` origin replaces only what came from that file.
+        `file:` origin replaces only what came from that file. Packages that the source declares are installed first,
+        which may take a while, and goes on if the caller gives up; `tell` hears of it.
 
         Raises:
             InvalidName: the name cannot be used.
             InvalidSource: the source cannot be stored.
             InvalidArguments: a description, intent or tag is too long, or there are too many.
             NameTaken: the name exists and `replace` was not asked for.
+            PackageRefused, PackagesUnavailable: a package cannot be had.
         """
         check_name(name)
         version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
@@ -103,7 +108,7 @@ class Catalog:
             origin=origin,
         )
         similar = await self._similar(wanted)
-        store_it = _Put(wanted, replace=replace, dry_run=dry_run)
+        store_it = await self._bind(_Put(wanted, replace=replace, dry_run=dry_run), tell)
         stored, created, replaced = await (self._database.read if dry_run else self._database.write)(store_it)
         warnings = (*_relevant(version.warnings, wanted), *of_limits)
         if (
@@ -114,6 +119,21 @@ class Catalog:
             message = "this source is stored with other tags or intents, which were kept: pass replace=True."
             warnings = (*warnings, Warn(code="not_updated", message=message))
         return Created(workflow=stored, created=created, replaced=replaced, warnings=warnings, similar=similar)
+
+    async def _bind(self, wanted: "_Put", tell: Tell | None) -> "_Put":
+        """Return the same with the packages of its version, which are installed now."""
+        version = wanted.wanted.version
+        self._packages.check(version)
+        if wanted.dry_run or not version.manifest.get("dependencies"):
+            return wanted
+        await self._database.read(replace(wanted, dry_run=True))  # a name that is taken needs no packages
+        return replace(wanted, wanted=replace(wanted.wanted, version=await self._with_packages(version, tell)))
+
+    async def _with_packages(self, version: Version, tell: Tell | None = None) -> Version:
+        stored = await self._database.read(lambda c: store.find_version(c, version.hash))
+        known = version if stored is None else replace(version, lock=stored.lock)
+        self._versions.pop(version.hash, None)
+        return replace(version, lock=await self._packages.prepare(known, tell))
 
     async def get(self, name: str, version: str | None = None) -> Workflow:
         """Return a workflow, as it is or as it was at a version given by its hash or the hash's first digits.
@@ -161,7 +181,12 @@ class Catalog:
         return found
 
     async def add_version(self, version: Version) -> None:
-        """Store a version that no name points at, for ad hoc code."""
+        """Store a version that no name points at, for ad hoc code.
+
+        Raises:
+            PackageRefused, PackagesUnavailable: a package that it declares cannot be had.
+        """
+        version = await self._with_packages(version)
         await self._database.write(lambda c: store.renew_version(c, version, time.time()))
 
     def analyse_code(self, code: str) -> Version:
@@ -244,6 +269,8 @@ class _Put:
         before = store.find_workflow(connection, wanted.name)
         if before is not None:
             if _same(before, wanted, tags_too=self.replace):
+                if not self.dry_run:
+                    store.put_version(connection, wanted.version, wanted.created_at)
                 return before, False, None
             self._check_replace(before)
         replaced = before.version.hash if before is not None and before.version.hash != wanted.version.hash else None

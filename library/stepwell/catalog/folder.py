@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 from stepwell.catalog.catalog import Catalog, Created
 from stepwell.catalog.source import MAX_SOURCE_BYTES
-from stepwell.errors import InvalidSource, NameTaken, RequestError
+from stepwell.errors import InvalidSource, NameTaken, PackagesUnavailable, RequestError
 
+PATIENCE_S = 30.0
+"""How long a look at the folder waits for packages of a new file; they are installed all the same."""
 _Stamp: TypeAlias = tuple[int, int, int]  # modification time in ns, size in bytes, inode
 _NO_STAMP: _Stamp = (0, 0, 0)
 
@@ -21,8 +23,8 @@ class Problem:
     path: Path
     message: str
     line: int | None = None
-    clash: bool = False
-    """A workflow of that name exists that does not come from the file."""
+    passing: bool = False
+    """It may be over at the next look: another workflow has the name, or packages are being installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class FolderWatch:
                 (updated if outcome.replaced else created).append(name)
         deleted = await self._drop(found) if self._seen is None or seen.keys() - found.keys() else []
         self._problems = {name: problem for name, problem in self._problems.items() if name in found}
-        # A name that is taken is tried again each time: the other workflow may be deleted meanwhile.
-        self._seen = {name: item.stamp for name, item in found.items() if not self._is_clash(name)}
+        # Tried again each time: the other workflow of that name may be deleted meanwhile.
+        self._seen = {name: item.stamp for name, item in found.items() if not self._passes(name)}
         problems = tuple(self._problems[name] for name in sorted(self._problems))
         return FolderReport(created=tuple(created), updated=tuple(updated), deleted=tuple(deleted), problems=problems)
 
@@ -82,12 +84,17 @@ class FolderWatch:
             if item.problem:
                 raise InvalidSource(item.problem)
             source = await asyncio.to_thread(_read, item.path)
-            return await self._catalog.create(name, source, replace=True, origin=f"{self._prefix}{item.path.name}")
-        except RequestError as error:
+            origin = f"{self._prefix}{item.path.name}"
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._catalog.create(name, source, replace=True, origin=origin)
+        except TimeoutError:
+            self._problems[name] = Problem(path=item.path, message="Its packages are being installed.", passing=True)
+            return None
+        except (RequestError, PackagesUnavailable) as error:
             line = error.line if isinstance(error, InvalidSource) else None
             message = error.message if line else f"{error.message} {error.hint}".strip()
             self._problems[name] = Problem(
-                path=item.path, message=message, line=line, clash=isinstance(error, NameTaken)
+                path=item.path, message=message, line=line, passing=isinstance(error, NameTaken)
             )
             return None
 
@@ -96,8 +103,8 @@ class FolderWatch:
         stored = await self._catalog.names(self._prefix)
         return [name for name, origin in stored if origin not in files and await self._catalog.delete(name)]
 
-    def _is_clash(self, name: str) -> bool:
-        return name in self._problems and self._problems[name].clash
+    def _passes(self, name: str) -> bool:
+        return name in self._problems and self._problems[name].passing
 
 
 async def sync_folder(catalog: Catalog, folder: Path) -> FolderReport:

@@ -3,12 +3,11 @@
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
-from typing import cast
 
 from stepwell.catalog.origins import Origins
 from stepwell.model import Warn
+from stepwell.model.requirements import normal_name
 
 # By code: what to use instead.
 _INSTEAD = {
@@ -56,6 +55,12 @@ _DISTRIBUTIONS = {  # import name -> name on the index, where they differ
     "sklearn": "scikit-learn",
     "dateutil": "python-dateutil",
     "docx": "python-docx",
+    "attr": "attrs",
+    "Crypto": "pycryptodome",
+    "jwt": "pyjwt",
+    "fitz": "pymupdf",
+    "pptx": "python-pptx",
+    "slugify": "python-slugify",
 }
 
 
@@ -74,24 +79,6 @@ def check_imports(tree: ast.Module, origins: Origins, dependencies: list[str]) -
                 yield _warn("no_files", f".{node.func.attr}()", node.lineno)
         elif isinstance(node, ast.Attribute | ast.Name) and origins.of(node) == "os.environ":
             yield _warn("no_environment", "os.environ", node.lineno)
-
-
-def script_dependencies(source: str) -> list[str]:
-    """Return the requirements of the source's `# /// script` block (PEP 723), if it has a valid one."""
-    lines = source.split("\n")
-    if "# /// script" not in lines:
-        return []
-    start = lines.index("# /// script") + 1
-    end = next((n for n in range(start, len(lines)) if lines[n] == "# ///" or not lines[n].startswith("#")), start)
-    if lines[end] != "# ///":
-        return []
-    try:
-        listed = tomllib.loads("\n".join(line[2:] for line in lines[start:end])).get("dependencies", [])
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return []
-    if not isinstance(listed, list):
-        return []
-    return [item for item in cast("list[object]", listed) if isinstance(item, str)][:100]
 
 
 def _imported(node: ast.Import | ast.ImportFrom, declared: set[str]) -> Iterator[Warn]:
@@ -162,7 +149,7 @@ def _distribution(name: str) -> str:
 
 def _normal(requirement: str) -> str:
     name = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
-    return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
+    return normal_name(name[0]) if name else ""
 
 
 def _warn(code: str, what: str, line: int) -> Warn:

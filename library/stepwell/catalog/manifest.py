@@ -4,11 +4,11 @@ import ast
 from collections.abc import Iterable
 from typing import cast
 
-from stepwell.catalog.imports import script_dependencies
 from stepwell.catalog.limits import LIMIT_OPTIONS, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
+from stepwell.catalog.script_block import read_script_block
 from stepwell.catalog.source import Parsed
 from stepwell.errors import InvalidSource
 from stepwell.model import Json, JsonObject, Warn
@@ -22,7 +22,13 @@ _METHODS = frozenset({"call", "list", "search"})
 
 
 def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
-    """Return `{"tools", "workflows", "steps"}` in the order of the source, and `dependencies` if it declares any."""
+    """Return `{"tools", "workflows", "steps"}` in the order of the source.
+
+    With `dependencies` and `requires_python` where the source declares them.
+
+    Raises:
+        InvalidSource: its `# /// script` block cannot be read.
+    """
     nodes = sorted(
         (node for node in ast.walk(parsed.tree) if isinstance(node, ast.Attribute | ast.Call)),
         key=lambda node: (node.lineno, node.col_offset),
@@ -33,8 +39,12 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
         "workflows": _distinct(_workflow(call, origins) for call in calls),
         "steps": _distinct(_step(call, origins) for call in calls),
     }
-    dependencies = script_dependencies(parsed.source)
-    return manifest | ({"dependencies": dependencies} if dependencies else {})
+    block = read_script_block(parsed.source)
+    if block.dependencies:
+        manifest["dependencies"] = list(block.dependencies)
+    if block.requires_python:
+        manifest["requires_python"] = block.requires_python
+    return manifest
 
 
 def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:

@@ -33,7 +33,7 @@ from stepwell.engine.view import view_run
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
-from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports import Limits, Packages, Sandbox, ToolHost, WorkflowSource
 from stepwell.store import artifacts, journal, monitoring, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
@@ -360,6 +360,7 @@ async def open_engine(
     workflows: WorkflowSource,
     tools: ToolHost,
     functions: HostFunctions,
+    packages: Packages,
     limits: Limits,
     locks: Path,
     slots: int,
@@ -370,20 +371,9 @@ async def open_engine(
     lock = WorkerLock(locks)
     recorder = Recorder(database, lock.worker, commits := Signals())
     services = Services(
-        database,
-        recorder,
-        sandbox,
-        workflows,
-        tools,
-        functions,
-        limits,
-        lock.worker,
-        locks,
-        Signals(),
-        Signals(),
-        commits,
-        durability,
-    )
+        database, recorder, sandbox, workflows, tools, functions, packages, limits, lock.worker, locks, Signals(),
+        Signals(), commits, durability,
+    )  # fmt: skip
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher)
     engine = Engine(services, starter)

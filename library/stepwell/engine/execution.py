@@ -18,7 +18,7 @@ from stepwell.engine.limiting import FREE_CPU_S, RunLimits, run_limits
 from stepwell.engine.outcome import Answer
 from stepwell.engine.pausing import pause_run
 from stepwell.engine.recorder import Lease
-from stepwell.engine.replaying import begin
+from stepwell.engine.replaying import begin, open_guest
 from stepwell.engine.retrying import retried
 from stepwell.engine.room import Room, doubled
 from stepwell.engine.services import Services
@@ -140,7 +140,7 @@ class Execution:
         self._calls = Calls(services, self.run, self._waits)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         del entries  # with their values, which may be many megabytes
-        guest = await services.sandbox.open(self._limits.for_process(self.run.cpu_s))
+        guest = await open_guest(services, self._limits.for_process(self.run.cpu_s), version)
         try:
             if self._mode == "run":
                 self._note_start(guest, restored)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stepwell.engine.limiting import RunLimits
-from stepwell.engine.replaying import begin, replay_chunks
+from stepwell.engine.replaying import begin, open_guest, replay_chunks
 from stepwell.engine.services import Services
 from stepwell.engine.verdict import crash
 from stepwell.errors import LimitExceeded, ProtocolViolation
@@ -75,9 +75,9 @@ async def rehearse(services: Services, row: RunRow, version: Version, entries: S
     """Replay a run's journal with a version, in a process that can do nothing.
 
     Raises:
-        RunError: its process crossed a limit or broke the protocol.
+        RunError: its process crossed a limit or broke the protocol, or its packages cannot be had.
     """
-    guest = await services.sandbox.open(services.limits)
+    guest = await open_guest(services, services.limits, version)
     try:
         async with asyncio.timeout(REHEARSAL_S):
             await begin(guest, row, version, replay_chunks(entries), attempt=row.attempts + 1, mode="check")

@@ -1,19 +1,35 @@
-"""What a guest is told at its start: the program, its input, and what is recorded of the run."""
+"""A guest for a version: its process with the packages, and what it is told: the program, its input, the journal."""
 
 from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw
 
+from stepwell.engine.services import Services
+from stepwell.errors import PackageRefused, PackagesMissing, PackagesUnavailable
 from stepwell.model import Version
 from stepwell.model.durability import Durability
-from stepwell.ports import GuestProcess, frames
+from stepwell.ports import GuestProcess, Limits, frames
 from stepwell.ports.frames import Failure, Recorded
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
 CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
+
+
+async def open_guest(services: Services, limits: Limits, version: Version) -> GuestProcess:
+    """Return a confined process in which the version can be run.
+
+    Raises:
+        PackagesMissing: its packages cannot be had; the run can be resumed once they can.
+        SandboxUnavailable: no process can be confined.
+    """
+    try:
+        environment = await services.packages.ready(version)
+        return await services.sandbox.open(limits, None if environment is None else environment.path)
+    except (PackageRefused, PackagesUnavailable) as error:
+        raise PackagesMissing(error.message, hint=error.hint) from error
 
 
 async def begin(

@@ -8,7 +8,7 @@ from stepwell.engine.live import Signals
 from stepwell.engine.recorder import Recorder
 from stepwell.model import Json, JsonObject
 from stepwell.model.durability import Durability
-from stepwell.ports import Limits, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports import Limits, Packages, Sandbox, ToolHost, WorkflowSource
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
 
@@ -72,6 +72,7 @@ class Services:
     workflows: WorkflowSource
     tools: ToolHost
     functions: HostFunctions
+    packages: Packages
     limits: Limits
     worker: str
     locks: Path

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import signal
 from dataclasses import dataclass
 
@@ -96,8 +97,23 @@ def failure_hint(failure: frames.Failure) -> str:
             "tools.x(...) has run already when it returns; to run tools beside each other write ctx.step(tools.x, ...)."
         )
     if failure.type in ("ModuleNotFoundError", "ImportError"):
-        return "The sandbox has the standard library only; use tools.fetch, tools.curl or another tool instead."
+        return _import_hint(failure.message)
     return ""
+
+
+def _import_hint(message: str) -> str:
+    if "failed to map segment" in message:
+        return (
+            "At this machine's isolation level compiled modules are loaded when the run begins: import this one by its "
+            "full name at the top of the source."
+        )
+    found = re.search(r"No module named '([\w.]+)'", message)
+    name = found[1].partition(".")[0] if found else "NAME"
+    return (
+        "A workflow has the standard library and the packages that it declares. Use tools.fetch, tools.curl or another "
+        f"tool, or begin the source with these lines, if the operator allows the package (its name on the index may "
+        f'differ):\n# /// script\n# dependencies = ["{name}"]\n# ///'
+    )
 
 
 def end_data(end: End) -> JsonObject:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stepwell.model.json import Json, JsonObject
+from stepwell.model.packages import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,13 @@ class Version:
     description: str = ""
     """From the docstrings; a description given at create wins over it."""
     manifest: JsonObject = field(default_factory=dict[str, Json])
-    """`{"tools": [...], "workflows": [...], "steps": [...]}` used by the source, as far as can be read."""
+    """`{"tools": [...], "workflows": [...], "steps": [...]}` used by the source, as far as can be read;
+    `dependencies` (as written) and `requires_python` where it declares them."""
     options: JsonObject = field(default_factory=dict[str, Json])
     """The literal `options = dict(...)` of the module."""
     warnings: tuple[Warn, ...] = ()
+    lock: Lock | None = None
+    """The files of the packages that it runs with, found when it was stored."""
 
 
 @dataclass(frozen=True, slots=True)

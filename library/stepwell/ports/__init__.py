@@ -2,6 +2,7 @@
 
 from stepwell.ports import frames
 from stepwell.ports.limits import Limits
+from stepwell.ports.packages import Packages
 from stepwell.ports.sandbox import Exit, GuestProcess, Sandbox
 from stepwell.ports.tools import CallContext, ToolHost, ToolSpec
 from stepwell.ports.workflows import WorkflowSource
@@ -11,6 +12,7 @@ __all__ = [
     "Exit",
     "GuestProcess",
     "Limits",
+    "Packages",
     "Sandbox",
     "ToolHost",
     "ToolSpec",

@@ -1,6 +1,7 @@
 """What the engine asks of a sandbox."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from stepwell.ports.frames import GuestFrame, HostFrame
@@ -56,10 +57,11 @@ class Sandbox(Protocol):
         """The level that new processes get."""
         ...
 
-    async def open(self, limits: Limits) -> GuestProcess:
-        """Return a confined process that has sent `Ready`.
+    async def open(self, limits: Limits, packages: Path | None = None) -> GuestProcess:
+        """Return a confined process that has sent `Ready`; it can import from the folder `packages`.
 
         Raises:
             SandboxUnavailable: no process can be confined at the level asked for.
+            PackagesUnavailable: at that level no packages can be loaded.
         """
         ...

@@ -21,7 +21,11 @@ class WorkflowSource(Protocol):
         ...
 
     async def add_version(self, version: Version) -> None:
-        """Store a version that has no name, for ad hoc code."""
+        """Store a version that has no name, for ad hoc code.
+
+        Raises:
+            PackageRefused, PackagesUnavailable: a package that it declares cannot be had.
+        """
         ...
 
     def analyse_code(self, code: str) -> Version:

@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from stepwell.model import Version, Workflow
+from stepwell.store.packages import put_lock
 
 _WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
 _HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_VERSION_SQL = """SELECT hash, source, analysis, lock FROM versions
+    LEFT JOIN version_packages ON version_packages.version = versions.hash WHERE hash = ?"""
 # Weights of the columns name, description, intents, parameters, body in bm25().
 _WEIGHTS = (3.0, 1.5, 1.5, 1.0, 0.3)
 
@@ -78,7 +81,7 @@ def find_at_version(connection: sqlite3.Connection, name: str, prefix: str) -> t
 
 def find_version(connection: sqlite3.Connection, version: str) -> Version | None:
     """Return a version by its full hash; it stays also when its workflow is deleted."""
-    row = connection.execute("SELECT hash, source, analysis FROM versions WHERE hash = ?", (version,)).fetchone()
+    row = connection.execute(_VERSION_SQL, (version,)).fetchone()
     if row is None:
         return None
     owner = connection.execute(
@@ -120,13 +123,15 @@ def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[
 
 
 def put_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
-    """Store a version; one that is stored already stays as it is."""
+    """Store a version; one that is stored already stays as it is, and gets its packages if it has none yet."""
     analysis = asdict(version)
-    del analysis["hash"], analysis["source"]
+    del analysis["hash"], analysis["source"], analysis["lock"]
     connection.execute(
         "INSERT INTO versions (hash, source, analysis, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
         (version.hash, version.source, json.dumps(analysis), at),
     )
+    if version.lock is not None:
+        put_lock(connection, version.hash, version.lock, at)
 
 
 def renew_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
@@ -235,9 +240,7 @@ def _row(row: sqlite3.Row) -> Row:
 
 
 def _workflow(connection: sqlite3.Connection, row: Row) -> Workflow:
-    version = connection.execute(
-        "SELECT hash, source, analysis FROM versions WHERE hash = ?", (row.version,)
-    ).fetchone()
+    version = connection.execute(_VERSION_SQL, (row.version,)).fetchone()
     history = connection.execute(
         "SELECT version FROM workflow_versions WHERE name = ? ORDER BY ordinal DESC", (row.name,)
     ).fetchall()
@@ -255,7 +258,8 @@ def _workflow(connection: sqlite3.Connection, row: Row) -> Workflow:
 
 
 def _version(row: sqlite3.Row, name: str | None) -> Version:
-    analysis = json.loads(row["analysis"]) | {"hash": row["hash"], "source": row["source"]}
+    lock = None if row["lock"] is None else json.loads(row["lock"])
+    analysis = json.loads(row["analysis"]) | {"hash": row["hash"], "source": row["source"], "lock": lock}
     version = msgspec.convert(analysis, Version)
     if name is None:
         return version

@@ -4,6 +4,7 @@ import os
 import signal
 
 from stepwell_sandbox.confine import capabilities, landlock, libc, limits, namespaces, seccomp
+from stepwell_sandbox.confine.bpf import Program
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.wire import GUEST_FD
 
@@ -23,11 +24,17 @@ class Confinement:
         if plan.landlock and not self._abi:
             raise libc.ConfineError("the kernel has no Landlock")
         self._last_capability = capabilities.last_capability()
-        self._filter = seccomp.build(
-            paths=plan.paths,
-            metadata=plan.hidden_files,
+        self._last = self._build(exec_files=plan.own_namespaces)
+        later = plan.sealed_later
+        self._filter = self._build(exec_files=True, sealed_later=True) if later else self._last
+
+    def _build(self, *, exec_files: bool, sealed_later: bool = False) -> Program:
+        return seccomp.build(
+            paths=self.plan.paths,
+            metadata=self.plan.hidden_files,
             landlock_abi=self._abi,
-            exec_files=plan.own_namespaces,
+            exec_files=exec_files,
+            sealed_later=sealed_later,
         )
 
     def apply(self, channel: int, scratch: str, process_limits: ProcessLimits, other_tasks: int) -> None:
@@ -51,6 +58,15 @@ class Confinement:
         capabilities.drop_all(self._last_capability)
         libc.prctl(libc.PR_SET_DUMPABLE, 0)  # a core pattern that is a pipe ignores RLIMIT_CORE
         seccomp.install(self._filter, os.getpid())
+
+    def seal(self) -> None:
+        """Forbid this process, with all its threads, to load more code. Does nothing where it is forbidden already.
+
+        Raises:
+            ConfineError: it was refused; the process must end at once.
+        """
+        if self._filter is not self._last:
+            seccomp.install_everywhere(self._last, os.getpid())
 
     def _enter_scratch(self, scratch: str, process_limits: ProcessLimits) -> None:
         if self.plan.own_namespaces:

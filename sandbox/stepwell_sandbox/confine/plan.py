@@ -17,6 +17,13 @@ class Plan:
     readable: tuple[str, ...]
     scratch_root: str
     """Where scratch directories are made; empty for none."""
+    packages: str = ""
+    """Where the packages are that guests may import; empty for none."""
+
+    @property
+    def sealed_later(self) -> bool:
+        """Compiled modules can be loaded until the guest's code begins, since it could write some of its own."""
+        return bool(self.packages) and not self.own_namespaces
 
 
 @dataclass(frozen=True, slots=True)

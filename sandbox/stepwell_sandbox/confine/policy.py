@@ -55,6 +55,8 @@ HARMLESS_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 """Without SETOWN and SETSIG, which signal other processes, and without leases, notifications and seals."""
 HARMLESS_PRCTLS = (15, 16, 3, 39, 0x53564D41)
 """SET_NAME, GET_NAME, GET_DUMPABLE, GET_NO_NEW_PRIVS, SET_VMA."""
+SET_MODE_FILTER, ALL_THREADS = 1, 1
+"""Of `seccomp(2)`; other flags give a descriptor that supervises other threads."""
 TRUNCATE_ABI = 3
 """Landlock controls truncation from this version on."""
 
@@ -64,7 +66,9 @@ Alternatives = dict[str, tuple[tuple[Test, ...], ...]]
 THREAD = namespaces.CLONE_VM | namespaces.CLONE_SIGHAND | namespaces.CLONE_THREAD
 
 
-def rules_for(machine: str, *, paths: bool, metadata: bool, landlock_abi: int, exec_files: bool) -> dict[int, Rule]:
+def rules_for(
+    machine: str, *, paths: bool, metadata: bool, landlock_abi: int, exec_files: bool, sealed_later: bool = False
+) -> dict[int, Rule]:
     """Return the rules by call number.
 
     Args:
@@ -73,6 +77,7 @@ def rules_for(machine: str, *, paths: bool, metadata: bool, landlock_abi: int, e
         metadata: Whether modes and times of files may be changed.
         landlock_abi: The Landlock version that is on, 0 for none.
         exec_files: Whether files may be mapped as code, as a late import of a C extension does.
+        sealed_later: Whether a stricter filter may follow.
     """
     allowed: Alternatives = _always(PLAIN)
     if paths:
@@ -82,6 +87,8 @@ def rules_for(machine: str, *, paths: bool, metadata: bool, landlock_abi: int, e
     if metadata:
         allowed |= _always(METADATA)
     allowed |= _argument_rules(exec_files=exec_files)
+    if sealed_later:
+        allowed["seccomp"] = ((Test(0, (SET_MODE_FILTER,)), Test(1, (ALL_THREADS,))),)
     numbers = NUMBERS[machine]
     rules = {numbers[name]: Rule(errno.EPERM, tests) for name, tests in allowed.items() if name in numbers}
     rules |= {numbers[name]: Rule(errno.ENOTSUP) for name in NOT_SUPPORTED.split() if name in numbers}

@@ -12,7 +12,7 @@ from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
 from stepwell.sdk.pipeline import Pipeline
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
-from stepwell_sandbox.guest import chance, failure, output, program, streams, virtual, waits
+from stepwell_sandbox.guest import chance, failure, loaded, output, program, streams, virtual, waits
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.pending import origin_key
 from stepwell_sandbox.guest.replay import Replay
@@ -22,18 +22,23 @@ from stepwell_sandbox.wire import GUEST_FD
 PROTOCOL = 1
 
 
-def main(fd: int = GUEST_FD) -> None:
-    """Say that the process is ready, run one workflow, end the process. Never returns."""
+def main(fd: int = GUEST_FD, packages: str = "", seal: Callable[[], None] | None = None) -> None:
+    """Say that the process is ready, run one workflow, end the process. Never returns.
+
+    It may import from the folder `packages`; `seal` is called before its code begins.
+    """
     channel = Channel(fd)
     channel.send({"t": "ready", "protocol": PROTOCOL})
     start, replay = _read_start(channel)
-    runtime = begin(channel, start, replay)
+    runtime = begin(channel, start, replay, packages, seal)
     last = execute(runtime, start)
     output.flush()
     runtime.finish(last)
 
 
-def begin(channel: Channel, start: dict[str, Any], replay: Replay) -> GuestRuntime:
+def begin(
+    channel: Channel, start: dict[str, Any], replay: Replay, packages: str = "", seal: Callable[[], None] | None = None
+) -> GuestRuntime:
     """Make this process the one of a run."""
     info = RunInfo(start["run_id"], start["workflow"], start["attempt"], start.get("session_id"), start.get("user_id"))
     runtime = GuestRuntime(channel, info, replay, start["seed"], start["created_at"], start["mode"])
@@ -41,6 +46,10 @@ def begin(channel: Channel, start: dict[str, Any], replay: Replay) -> GuestRunti
     bind(runtime)
     virtual.prepare()
     streams.begin(runtime.readings)
+    if packages:
+        loaded.load(packages, start["source"], runtime.readings)
+    if seal is not None:
+        seal()
     if runtime.rehearsing:
         runtime.rehearse()
     enter_scope(Scope())

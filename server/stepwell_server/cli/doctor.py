@@ -19,6 +19,7 @@ from stepwell_sandbox.open import probe
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.finding import Finding, Verdict
 from stepwell_server.cli.isolation import isolation_findings
+from stepwell_server.cli.package_findings import package_findings
 from stepwell_server.cli.report import Exit, Invocation
 from stepwell_server.cli.text import block, one_line
 from stepwell_server.cli.workers import serving
@@ -50,6 +51,7 @@ async def _examine(home: Home) -> list[Finding]:
         lambda: _store(home),
         lambda: _sandbox(settings),
         lambda: _tools(home),
+        lambda: package_findings(home, settings),
     ]
     findings = [_versions(), _place(home), config]
     for check in checks:

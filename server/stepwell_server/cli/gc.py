@@ -11,6 +11,7 @@ from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
 from stepwell_server.cli.report import Invocation
 from stepwell_server.durations import read_duration
+from stepwell_server.environments import Deleted, delete_unused
 
 DEFAULT = "30d"
 
@@ -36,15 +37,18 @@ def _parse(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 def gc(invocation: Invocation, older_than: float | None, artifacts: bool, dry_run: bool) -> None:
     """Delete runs that ended long ago, and what nothing refers to any more; make the file smaller.
 
+    Installed packages that no stored version of a workflow uses are deleted too.
+
     Runs that go on, their parents and children, and dead runs are never deleted.
     """
 
-    async def work(app: App) -> Collected:
+    async def work(app: App) -> tuple[Collected, Deleted]:
         seconds = older_than if older_than is not None else app.settings.retention.ended_after
         before = time.time() - (read_duration(DEFAULT) if seconds is None else seconds)
-        return await app.engine.collect(before, artifacts=artifacts, dry_run=dry_run, rewrite=True)
+        collected = await app.engine.collect(before, artifacts=artifacts, dry_run=dry_run, rewrite=True)
+        return collected, await delete_unused(app.home, app.database, dry_run=dry_run)
 
-    done = in_app(invocation, work)
+    done, gone = in_app(invocation, work)
     if dry_run:
         text = f"{done.runs} runs would be deleted."
     else:
@@ -52,4 +56,7 @@ def gc(invocation: Invocation, older_than: float | None, artifacts: bool, dry_ru
             f"Deleted {done.runs} runs, {done.events} events, {done.versions} versions of workflows, {done.blobs} "
             f"large values. The file is {done.bytes / 2**20:.1f} MiB smaller."
         )
-    invocation.put(asdict(done) | {"dry_run": dry_run}, text)
+    if gone.environments:
+        what = "would be deleted" if dry_run else "were deleted"
+        text += f"\n{gone.environments} environments of packages ({gone.environment_bytes / 2**20:.1f} MiB) {what}."
+    invocation.put(asdict(done) | asdict(gone) | {"dry_run": dry_run}, text)

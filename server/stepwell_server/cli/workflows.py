@@ -1,6 +1,8 @@
 """Commands on stored workflows."""
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,11 +14,12 @@ from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.app import App
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
-from stepwell_server.cli.report import Invocation
+from stepwell_server.cli.report import Invocation, note
 from stepwell_server.cli.text import block, columns, moment, one_line
 from stepwell_server.results import workflow_result, workflow_summary
 
 HASH_DIGITS = 12
+TELL_S = 2.0
 
 
 @click.command(cls=Command)
@@ -55,6 +58,7 @@ def create(
             entry=entry,
             dry_run=dry_run,
             origin="cli",
+            tell=tell_progress(),
         )
 
     created = in_app(invocation, store)
@@ -160,6 +164,19 @@ def unpin(invocation: Invocation, name: str) -> None:
     invocation.put({"name": name, "pinned": False}, f"{name} is not pinned any more.")
 
 
+def tell_progress() -> Callable[[str], None]:
+    """Return what tells a person of packages that are being installed, at most every few seconds."""
+    told = 0.0
+
+    def tell(text: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > TELL_S:
+            told = time.monotonic()
+            note(f"Packages: {one_line(text, 200)}")
+
+    return tell
+
+
 def _name_of(file: str) -> str:
     if file == "-":
         raise click.UsageError("The source on stdin needs a name: --name NAME.")
@@ -212,6 +229,7 @@ def _workflow_text(workflow: Workflow) -> str:
         ("tags", ", ".join(workflow.tags)),
         ("intents", "; ".join(workflow.intents)),
         ("pinned", "yes" if workflow.pinned else ""),
+        ("packages", ", ".join(f"{file.name} {file.version}" for file in version.lock.files) if version.lock else ""),
     ]
     lines += columns((f"{name}:", value) for name, value in facts if value)
     lines += [f"warning: {_where(item)}{one_line(item.message, 300)}" for item in version.warnings]

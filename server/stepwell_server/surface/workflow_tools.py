@@ -1,5 +1,6 @@
 """The tools over the catalogue."""
 
+from stepwell.catalog.catalog import Created
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
@@ -10,6 +11,7 @@ from stepwell_server.surface.arguments import (
     ListWorkflows,
     SearchWorkflows,
 )
+from stepwell_server.surface.creating import create
 from stepwell_server.surface.paging import page
 from stepwell_server.surface.replies import fit_list, reply, shorten
 from stepwell_server.surface.table import Answer, Call
@@ -24,17 +26,9 @@ MAX_SIGNATURE = 800  # characters
 async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
     """Store a workflow, or say what storing it would do."""
     source = await _source(call, given)
-    created = await call.app.catalog.create(
-        given.name,
-        source,
-        description=given.description,
-        intents=given.intents,
-        tags=given.tags,
-        replace=given.replace,
-        entry=given.entry,
-        dry_run=given.dry_run,
-        origin=f"run:{given.from_run}" if given.from_run else "client",
-    )
+    created = await create(call, given, source)
+    if not isinstance(created, Created):
+        return reply(created)
     shown = workflow_result(created.workflow, source=False)
     shown["warnings"] = _warnings(created.warnings)
     done: JsonObject = {"created": created.created, "replaced": created.replaced}
