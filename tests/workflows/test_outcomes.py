@@ -195,6 +195,23 @@ async def test_an_answer_that_was_accepted_before_a_cancel_is_used_when_the_run_
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("asks", "waiting"), [("first?", "second"), ("sure?", "first")])
+async def test_an_accepted_answer_is_used_by_another_version_for_the_same_question_only(
+    home: Path, asks: str, waiting: str
+):
+    async with Session(home) as session:
+        run = await asking(session)
+        await session.add_workflow("ask", "# mended" + ASK.replace("first?", asks), replace=True)
+    async with open_app(home, execute=False) as app:
+        await app.engine.decide(run.id, "answer", value="kept", via="cli")
+        await app.engine.cancel(run.id)
+    async with Session(home) as session:
+        run = await session.resume(run.id, version="current")
+
+        assert [wait.name for wait in run.waiting_for] == [waiting]
+
+
+@pytest.mark.asyncio
 async def test_an_answer_and_a_cancel_at_the_same_time(home: Path):
     async with Session(home) as session:
         run = await asking(session)

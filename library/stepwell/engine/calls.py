@@ -267,7 +267,7 @@ class Calls:
             case "timer":
                 wait, finish = waiting.timer_wait(call.key, call.name, kwargs, call.delay_s), waiting.answer_timer
             case "input":
-                wait, finish = waiting.input_wait(call.key, call.name, kwargs), waiting.answer_input
+                wait, finish = waiting.input_wait(call.key, call.name, call.label(digest), kwargs), waiting.answer_input
             case "event":
                 wait, finish = waiting.event_wait(call.key, call.name, kwargs), waiting.answer_event
             case _:

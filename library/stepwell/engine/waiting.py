@@ -46,8 +46,9 @@ class Waiting:
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
         """Open the wait, or go on with the one of an earlier attempt; return the decision, None at its deadline."""
         row = self.rows.pop(wait.key, None)
-        if row is not None and row.digest != wait.digest:
-            row = None  # it is about something else, and so is its decision
+        if row is not None and row.digest != wait.digest and (row.digest or wait.kind != "input"):
+            # It is about something else, and so is its decision. Stores of before have questions without a digest.
+            row = None
         if row is not None and row.status in ("open", "decided"):
             wait = NewWait(wait.key, wait.kind, wait.name, row.request, row.digest, row.until)
         decided = asyncio.get_running_loop().create_future()
@@ -171,8 +172,8 @@ def timer_wait(key: str, name: str, kwargs: JsonObject, delay_s: float) -> NewWa
     return NewWait(key, "timer", name, {}, until=_number(until, time.time()))
 
 
-def input_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
-    """Return the wait of `ctx.wait_for_user`."""
+def input_wait(key: str, name: str, label: str, kwargs: JsonObject) -> NewWait:
+    """Return the wait of `ctx.wait_for_user`, bound to the question: another version may ask the same."""
     request = {
         "prompt": _text(kwargs.get("prompt", ""), MAX_PROMPT),
         "input_type": kwargs.get("input_type", "text"),
@@ -180,7 +181,8 @@ def input_wait(key: str, name: str, kwargs: JsonObject) -> NewWait:
         "allow_custom": bool(kwargs.get("allow_custom")),
         "skippable": bool(kwargs.get("skippable")),
     }
-    return NewWait(key, "input", name, request, until=_deadline(kwargs))
+    digest = hashlib.sha256(f"{key}\0{label}".encode()).hexdigest()[:12]
+    return NewWait(key, "input", name, request, digest, _deadline(kwargs))
 
 
 def approval_wait(run: RunRow, key: str, name: str, label: str, kwargs: JsonObject) -> NewWait:

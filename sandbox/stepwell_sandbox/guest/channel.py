@@ -20,25 +20,41 @@ class Channel:
         self.fd = fd
         self._lock = threading.Lock()
         self._buffer = bytearray()
+        self._unsent = b""
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._waker, self._waking = os.pipe()
         os.set_blocking(self._waker, False)
         self._poll.register(self._waker, select.POLLIN)
 
-    def send(self, frame: dict[str, Any]) -> None:
-        """Write one frame; blocks while the host does not read."""
+    def send(self, frame: dict[str, Any], *, later: bool = False) -> None:
+        """Write one frame; blocks while the host does not read.
+
+        One that is sent `later` is written with the next, or before this end waits: each write wakes the host.
+        """
         data = _to_json(frame).encode("utf-8", "replace")
-        view = memoryview(HEADER.pack(len(data)) + data)
         with self._lock:
-            while view:
-                view = view[os.write(self.fd, view) :]
+            self._unsent += HEADER.pack(len(data)) + data
+            if not later:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what was to be sent later."""
+        if self._unsent:
+            with self._lock:
+                self._write()
+
+    def _write(self) -> None:
+        view, self._unsent = memoryview(self._unsent), b""
+        while view:
+            view = view[os.write(self.fd, view) :]
 
     def receive(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """Return the frames that have arrived, waiting for some; empty after a timeout or a `wake`."""
         frames = self._split()
         if frames:
             return frames
+        self.flush()
         ready = self._poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000)))
         for fd, _ in ready:
             if fd == self._waker:

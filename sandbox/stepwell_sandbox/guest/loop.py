@@ -183,7 +183,8 @@ class BodyLoop:
         """Something may be deliverable; from any thread."""
         loop = self._loop
         if loop is None:
-            self._runtime.channel.wake()
+            if threading.current_thread() is not threading.main_thread():  # which does not wait, as it runs this
+                self._runtime.channel.wake()
         elif threading.current_thread() is threading.main_thread():
             self._wake_now()
         else:
@@ -277,6 +278,7 @@ class BodyLoop:
             # Not a numbered one: how often the pump waits is no property of the program.
             waiting: asyncio.Future[None] = asyncio.Future(loop=loop)
             self._waiting = waiting
+            self._runtime.channel.flush()
             await waiting
 
     def _open_gates(self) -> bool:
