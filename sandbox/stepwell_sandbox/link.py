@@ -17,6 +17,7 @@ from stepwell_sandbox.channel import Channel
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.interpreter import PRELOADED, Interpreter
 from stepwell_sandbox.launch import Level, prepare
+from stepwell_sandbox.memory import resident_bytes
 from stepwell_sandbox.process import ConfinedProcess, Reaped
 from stepwell_sandbox.scratch import Folder, remove_tree
 from stepwell_sandbox.starter import Starter
@@ -58,8 +59,9 @@ class Machine:
 class ZygoteChild:
     """Implements `process.Body` for a child of a zygote."""
 
-    def __init__(self, scratch: str | None) -> None:
+    def __init__(self, scratch: str | None, shared_bytes: int) -> None:
         loop = asyncio.get_running_loop()
+        self.shared_bytes = shared_bytes
         self.ended: asyncio.Future[Reaped] = loop.create_future()
         self.born: asyncio.Future[None] = loop.create_future()
         self._scratch = scratch
@@ -98,6 +100,11 @@ class ZygoteChild:
         self.kill()
         asyncio.get_running_loop().add_reader(self._pidfd, self.finish, Reaped(None))
 
+    def resident_bytes(self) -> int:
+        """Return the memory it has now, shared with its zygote or not; 0 if unknown."""
+        pid = None if self._pidfd is None else pid_of(self._pidfd)
+        return 0 if pid is None else resident_bytes(pid)
+
     def kill(self) -> None:
         """Kill it, now or as soon as its descriptor arrives."""
         self._doomed = True
@@ -125,6 +132,7 @@ class Link:
         self._control = control
         self._starter = starter
         self._plan = plan
+        self._shared_bytes = 0
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._children: dict[int, ZygoteChild] = {}
         self._numbers = itertools.count(1)
@@ -190,7 +198,8 @@ class Link:
             SandboxUnavailable: it could not be started or confined.
         """
         number = next(self._numbers)
-        child = ZygoteChild(f"{self._machine.folder.runs}/{number}" if self._plan.scratch_root else None)
+        scratch = f"{self._machine.folder.runs}/{number}" if self._plan.scratch_root else None
+        child = ZygoteChild(scratch, self._shared_bytes)
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
         with theirs:
@@ -284,7 +293,9 @@ class Link:
 
     def _on_hello(self, hello: dict[str, Any], pidfd: int) -> None:
         self.hello = hello
-        raise_oom_score(pidfd)
+        if (pid := pid_of(pidfd)) is not None:
+            raise_oom_score(pid)
+            self._shared_bytes = resident_bytes(pid)
         os.close(pidfd)
         if not self._greeted.done():
             self._greeted.set_result(None)
@@ -310,11 +321,19 @@ class Link:
         self._children.clear()
 
 
-def raise_oom_score(pidfd: int) -> None:
-    """Make a process and its later children the first to go; where /proc is missing, leave it."""
+def pid_of(pidfd: int) -> int | None:
+    """Return the process of a descriptor, None if it is gone or /proc is missing."""
     try:
         with open(f"/proc/self/fdinfo/{pidfd}") as info:
-            pid = next(line.split()[1] for line in info if line.startswith("Pid:"))
+            pid = next((int(line.split()[1]) for line in info if line.startswith("Pid:")), -1)
+    except OSError:
+        return None
+    return pid if pid > 0 else None
+
+
+def raise_oom_score(pid: int) -> None:
+    """Make a process and its later children the first to go; where /proc is missing, leave it."""
+    try:
         with open(f"/proc/{pid}/oom_score_adj", "w") as score:
             score.write(str(OOM_SCORE))
     except OSError:

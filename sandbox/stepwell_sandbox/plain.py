@@ -39,6 +39,15 @@ class PlainProcess:
         if not self.ended.done():
             self.ended.set_result(Reaped(ended.status, ended.cpu_s, ended.max_rss_bytes))
 
+    @property
+    def shared_bytes(self) -> int:
+        """It shares nothing."""
+        return 0
+
+    def resident_bytes(self) -> int:
+        """Return 0: what it uses is known at its end only."""
+        return 0
+
     def kill(self) -> None:
         """Kill its process group."""
         self._starter.kill()

@@ -76,6 +76,15 @@ class Body(Protocol):
         """Done when it has been reaped."""
         ...
 
+    @property
+    def shared_bytes(self) -> int:
+        """What it has from its zygote."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Return the memory it has now, shared with others or not; 0 if unknown."""
+        ...
+
     def kill(self) -> None:
         """Kill it and all it started; harmless when it has ended."""
         ...
@@ -137,6 +146,10 @@ class ConfinedProcess:
             )
         if first.protocol != PROTOCOL:
             raise ProtocolViolation(f"the guest speaks protocol {first.protocol}, the host {PROTOCOL}")
+
+    def memory_bytes(self) -> int:
+        """Return what it uses now, without what it has from the zygote; 0 if unknown."""
+        return max(0, self._body.resident_bytes() - self._body.shared_bytes)
 
     def adopt(self, limits: Limits) -> None:
         """Take the limits of the run it is given to; those that the kernel keeps are the same."""
@@ -201,7 +214,7 @@ class ConfinedProcess:
 
     def _describe(self, reaped: Reaped, *, by_itself: bool) -> Exit:
         if reaped.status is None:
-            return Exit(signal.SIGKILL, None, 0.0, 0, self._limit, "its zygote died", self._dropped)
+            return Exit(signal.SIGKILL, None, 0.0, 0, self._limit, "its zygote died", dropped_lines=self._dropped)
         killed = os.WIFSIGNALED(reaped.status)
         number = os.WTERMSIG(reaped.status) if killed else None
         code = None if killed else os.waitstatus_to_exitcode(reaped.status)
@@ -209,8 +222,9 @@ class ConfinedProcess:
         if limit is None and by_itself and number == signal.SIGKILL:
             slack = min(CPU_SLACK_S, self._limits.cpu_s / 2)
             limit = "cpu_s" if reaped.cpu_s >= self._limits.cpu_s - slack else "memory_bytes"
+        peak = max(1, reaped.max_rss_bytes - self._body.shared_bytes) if reaped.max_rss_bytes else 0
         detail = f"killed by {signal.Signals(number).name}" if number else f"exit code {code}"
-        return Exit(number, code, reaped.cpu_s, reaped.max_rss_bytes, limit, detail, self._dropped)
+        return Exit(number, code, reaped.cpu_s, reaped.max_rss_bytes, limit, detail, peak, self._dropped)
 
     def _fail(self, error: RunError) -> None:
         self._failure = error

@@ -8,15 +8,20 @@ from pathlib import Path
 from stepwell.catalog.catalog import Catalog
 from stepwell.catalog.folder import FolderWatch
 from stepwell.engine import Engine, open_engine
+from stepwell.engine.memory import Memory
 from stepwell.engine.retention import collecting
 from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
 from stepwell.tools import NetworkPolicy, Toolbox, ToolRules, open_toolbox
+from stepwell_sandbox.memory import available_bytes
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server.functions import Functions
 from stepwell_server.home import Home, find_home, open_home
 from stepwell_server.settings import Settings, load_settings
+
+MEMORY_SHARE = 0.75
+"""Of what is available when a server starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,14 @@ class App:
     tools: Toolbox
     sandbox: ConfinedSandbox
     engine: Engine
+
+
+def memory_budget(settings: Settings) -> int | None:
+    """Return the bytes that all live runs of a process may use: as set, else most of what there is; None if unknown."""
+    if settings.workers.memory_bytes is not None:
+        return settings.workers.memory_bytes
+    available = available_bytes()
+    return None if available is None else int(available * MEMORY_SHARE)
 
 
 @asynccontextmanager
@@ -67,6 +80,7 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
                 limits=settings.limits,
                 locks=place.path / "workers",
                 slots=settings.workers.concurrency,
+                memory=Memory(memory_budget(settings), settings.limits.memory_bytes, available_bytes),
                 durability=settings.workers.durability,
                 execute=execute,
             )

@@ -42,6 +42,10 @@ def run_result(run: Run) -> dict[str, Any]:
         shown["from_run"] = run.from_run
     if run.sandbox_level is not None:
         shown["sandbox"] = run.sandbox_level
+    if run.queued is not None:
+        shown["queued"] = run.queued
+    if run.last_logs:
+        shown["last_logs"] = list(run.last_logs)
     if run.warnings:
         shown["warnings"] = list(run.warnings)
     return _within_limit(shown)
@@ -84,7 +88,7 @@ def next_step(run: Run) -> str:
         case RunStatus.TERMINATED:
             return "Done: the workflow ended itself early, see termination_reason."
         case RunStatus.PENDING | RunStatus.RUNNING:
-            return f"Still working: call {get}."
+            return f"Still working: call {get}." if run.queued is None else f"Queued, {run.queued}. Call {get}."
         case RunStatus.SLEEPING:
             return f"Sleeps until {_when(run)}; it goes on by itself while a server runs. Tell the user, do not poll."
         case RunStatus.WAITING:

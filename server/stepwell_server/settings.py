@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
 from stepwell.model.requirements import read_requirement
-from stepwell.model.sizes import read_size
+from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
@@ -58,6 +58,10 @@ def _read_doubt(value: Any) -> DoubtRule:
         if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < MAX_ASK_S:
             return DoubtRule("ask", float(seconds))
     raise ValueError('write "ask", "retry", "fail", or { ask_s = 86400 } to ask for so many seconds and then fail')
+
+
+def _read_size(value: Any) -> Any:
+    return read_size(value) if isinstance(value, str) else value
 
 
 HostPattern = Annotated[str, AfterValidator(_check_host)]
@@ -98,12 +102,10 @@ class WorkerSettings(_Section):
 
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
     """Runs."""
+    memory_bytes: Annotated[int | None, BeforeValidator(_read_size), Field(ge=64 * MIB, lt=MAX_LIMIT)] = None
+    """For all live runs of a process, such as "8 GiB"; three quarters of what is available unless given."""
     durability: Durability = "group"
     """`step`: every step's result is on disk before its workflow goes on."""
-
-
-def _read_size(value: Any) -> Any:
-    return read_size(value) if isinstance(value, str) else value
 
 
 def _limit_type(limit: dataclasses.Field[Any]) -> Any:

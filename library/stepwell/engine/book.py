@@ -15,7 +15,7 @@ from stepwell.engine.replaying import CUT, read_cut, replay_chunks
 from stepwell.engine.room import ENTRY_BYTES, Room, entry_size
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
-from stepwell.ports.frames import Call, Log, Readings, Recorded, Step
+from stepwell.ports.frames import Call, Log, Note, Readings, Recorded, Step
 from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
@@ -76,6 +76,13 @@ class Book:
     def log(self, line: Log) -> None:
         """Add a line of output."""
         self._recorder.batch(self._lease).log(NewLog(line.at, line.level, line.text, line.step))
+
+    def note(self, note: Note) -> None:
+        """Add what the workflow tells of its progress to the timeline."""
+        if note.type == "progress":
+            self.event("progress", {"done": note.done, "total": note.total, "message": note.message[:500]})
+        else:
+            self.event(note.type, {"step": note.name, "attempt": note.attempt})
 
     def note_dropped(self, lines: int) -> None:
         """Say how many lines of output were dropped."""

@@ -11,4 +11,5 @@ class Control:
         self.kick = dispatcher.kick
         self.yield_slot = dispatcher.yield_slot
         self.take_slot = dispatcher.take_slot
+        self.is_crowded = dispatcher.is_crowded
         self.start_child = starter.start_child

@@ -5,20 +5,25 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Literal
 
 from stepwell.engine.deciding import end_as_dead
 from stepwell.engine.emitting import finish_deliveries
 from stepwell.engine.execution import Execution
 from stepwell.engine.lease import LEASE_S, boot_id, is_dead
+from stepwell.engine.memory import LEAST_BYTES
 from stepwell.engine.services import Services
 from stepwell.errors import StoreError
-from stepwell.model import LIVE
+from stepwell.model import LIVE, JsonObject
 from stepwell.store import runs, timeline, waits, workers
 from stepwell.store.runs import NewRun, RunRow
 
 log = logging.getLogger(__name__)
+
+Queue = Literal["", "slots", "memory"]
+"""What pending runs wait for here."""
 
 POLL_S = 0.25  # how often another process's writes are looked for; one pragma when there are none
 SWEEP_S = 2.0  # how often other workers are looked at
@@ -33,6 +38,10 @@ class Dispatcher:
         self._held: dict[str, asyncio.Task[None]] = {}
         self._idle: set[str] = set()
         self._yielded: set[str] = set()
+        self._queue: Queue = ""
+        self._told: Queue = ""
+        self._claiming = False
+        self._starting = 0
         self._kicked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._boot = boot_id()
@@ -81,18 +90,21 @@ class Dispatcher:
         """The run works again."""
         self._yielded.discard(run_id)
 
+    def is_crowded(self) -> bool:
+        """Whether runs wait for memory that those which wait for them could give back."""
+        return self._queue == "memory"
+
     @property
     def free(self) -> int:
         """How many more runs may be taken up."""
-        return self._slots - len(self._held) + len(self._yielded & self._held.keys())
+        return self._slots - len(self._held) - self._starting + len(self._yielded & self._held.keys())
 
     async def start(self, run: NewRun, fill: Callable[[sqlite3.Connection], None] | None = None) -> bool:
         """Store a new run and take it up at once if there is room; False if its id is taken.
 
         `fill` writes what it begins with, in the same transaction.
         """
-        room = self.free > 0 and self._group is not None
-        now = time.time()
+        room, now = self._has_room(run.version), time.time()
 
         def insert(connection: sqlite3.Connection) -> RunRow | None:
             if runs.find_run(connection, run.id) is not None:
@@ -113,10 +125,31 @@ class Dispatcher:
                 return runs.claim_run(connection, run.id, self._services.worker, now)
             return runs.find_run(connection, run.id)
 
-        row = await self._services.database.write(insert)
+        with self._place(run) if room else nullcontext():
+            row = await self._services.database.write(insert)
         if row is not None and row.owner == self._services.worker:
             self._execute(row)
+        elif row is not None:
+            self.kick()
         return row is not None
+
+    def _has_room(self, version: str) -> bool:
+        """Whether a new run may be taken up at once; those that are queued come first."""
+        memory = self._services.memory
+        if self._group is None or self._queue or self._claiming or self.free <= 0:
+            return False
+        return (not self._held and not self._starting) or memory.expected(version) <= memory.room()
+
+    @contextmanager
+    def _place(self, run: NewRun) -> Generator[None, None, None]:
+        """Keep a place for a run while it is stored."""
+        self._starting += 1
+        self._services.memory.take(run.id, run.version)
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            self._services.memory.give_back(run.id)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
@@ -129,11 +162,18 @@ class Dispatcher:
                 log.error("the lease could not be renewed: %s", error)  # noqa: TRY400  the message says it all
 
     async def _beat(self) -> None:
-        services, until = self._services, time.monotonic() + LEASE_S
+        services, until, info = self._services, time.monotonic() + LEASE_S, self._fullness()
         pid = int(services.worker.split("-")[1])
         await services.database.write(
-            lambda c: workers.beat(c, services.worker, pid, self._boot, until, time.time(), {})
+            lambda c: workers.beat(c, services.worker, pid, self._boot, until, time.time(), info)
         )
+
+    def _fullness(self) -> JsonObject:
+        memory = self._services.memory
+        self._told = self._queue
+        return {
+            "slots": self._slots, "queue": self._queue, "memory_bytes": memory.used(), "memory_budget": memory.budget,
+        }  # fmt: skip
 
     async def _claim(self) -> None:
         while True:
@@ -147,23 +187,45 @@ class Dispatcher:
     async def _take_up(self) -> None:
         while self.free > 0:
             rows = await self._claim_some(self.free, time.time())
-            if not rows:
-                return
             for row in rows:
                 self._execute(row)
+            if not rows:
+                break
+        else:
+            self._queue = "slots"
+        if self._queue == "memory":
+            for run_id in self._yielded:
+                self._services.orders.notify(run_id)  # it can be parked while its children are queued
 
-    async def _claim_some(self, room: int, now: float) -> list[RunRow]:
+    async def _claim_some(self, slots: int, now: float) -> list[RunRow]:
         # Looking costs no write lock; most of the time there is nothing.
         if not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
+            self._queue = ""
             return []
-        worker = self._services.worker
+        worker, memory, alone = self._services.worker, self._services.memory, not self._held
+        room = memory.room()
+        if room < LEAST_BYTES and not alone:
+            self._queue = "memory"
+            return []
 
-        def claim(connection: sqlite3.Connection) -> list[RunRow]:
-            ids = runs.list_claimable(connection, now, room)
-            claimed = [runs.claim_run(connection, run_id, worker, now) for run_id in ids]
-            return [row for row in claimed if row is not None]
+        def claim(connection: sqlite3.Connection) -> tuple[list[RunRow], bool]:
+            left, claimed = room, list[RunRow]()
+            for run_id, version in runs.list_claimable(connection, now, slots):
+                left -= memory.expected(version)
+                # First come first served: a small run does not overtake a large one for ever. One fits always.
+                if left < 0 and not (alone and not claimed):
+                    return claimed, True
+                if (row := runs.claim_run(connection, run_id, worker, now)) is not None:
+                    claimed.append(row)
+            return claimed, False
 
-        return await self._services.database.write(claim)
+        self._claiming = True
+        try:
+            claimed, short = await self._services.database.write(claim)
+        finally:
+            self._claiming = False
+        self._queue = "memory" if short else ""
+        return claimed
 
     async def _poll(self) -> None:
         while True:
@@ -180,6 +242,10 @@ class Dispatcher:
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             await self._sweep()
+        if self._queue == "memory":
+            self.kick()  # what others use of the machine changes without news
+        if self._queue != self._told:
+            await self._beat()
         due = await services.database.read(runs.next_wake)
         if due is not None and due <= now:
             self.kick()
@@ -235,6 +301,7 @@ class Dispatcher:
     def _execute(self, row: RunRow) -> None:
         if self._group is None:
             return
+        self._services.memory.take(row.id, row.version)
         task = self._group.create_task(Execution(self._services, row).live())
         self._held[row.id] = task
         task.add_done_callback(lambda _: self._released(row.id, task))
@@ -242,6 +309,7 @@ class Dispatcher:
     def _released(self, run_id: str, task: asyncio.Task[None]) -> None:
         if self._held.get(run_id) is task:
             del self._held[run_id]
+            self._services.memory.give_back(run_id)
         self._yielded.discard(run_id)
         self._kicked.set()
 

@@ -15,6 +15,7 @@ from stepwell.engine.control import Control
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.lease import WorkerLock
 from stepwell.engine.live import Signals
+from stepwell.engine.memory import Memory
 from stepwell.engine.monitor import RunPage, StepItem, WorkerItem
 from stepwell.engine.pages import (
     Emitted,
@@ -364,6 +365,7 @@ async def open_engine(
     limits: Limits,
     locks: Path,
     slots: int,
+    memory: Memory,
     durability: Durability = "group",
     execute: bool = True,
 ) -> AsyncGenerator[Engine, None]:
@@ -372,7 +374,7 @@ async def open_engine(
     recorder = Recorder(database, lock.worker, commits := Signals())
     services = Services(
         database, recorder, sandbox, workflows, tools, functions, packages, limits, lock.worker, locks, Signals(),
-        Signals(), commits, durability,
+        Signals(), commits, memory, durability,
     )  # fmt: skip
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher)

@@ -141,6 +141,7 @@ class Execution:
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         del entries  # with their values, which may be many megabytes
         guest = await open_guest(services, self._limits.for_process(self.run.cpu_s), version)
+        services.memory.watch(self.run.id, guest, self._limits.values.memory_bytes)
         try:
             if self._mode == "run":
                 self._note_start(guest, restored)
@@ -156,6 +157,7 @@ class Execution:
         finally:
             closed = await guest.close()
             self._cpu_s = max(0.0, closed.cpu_s - FREE_CPU_S)
+            services.memory.learn(self.run.version, closed.memory_bytes)
             self._book.note_dropped(closed.dropped_lines)
 
     def _note_start(self, guest: GuestProcess, restored: tuple[str, ...]) -> None:
@@ -266,7 +268,7 @@ class Execution:
             case frames.Log():
                 self._book.log(frame)
             case frames.Note():
-                self._note(frame)
+                self._book.note(frame)
             case frames.Idle():
                 # One that waits for nothing would stop its clock.
                 self._idle = frame.calls == self._answered and bool(self._open)
@@ -300,12 +302,6 @@ class Execution:
         self._waits.void(call)
         task.cancel()
         self._book.event("call.dropped", {"call": call.name, "key": call.key})
-
-    def _note(self, note: frames.Note) -> None:
-        if note.type == "progress":
-            self._book.event("progress", {"done": note.done, "total": note.total, "message": note.message[:500]})
-        else:
-            self._book.event(note.type, {"step": note.name, "attempt": note.attempt})
 
     # -- orders from outside, and pauses -----------------------------------------------------------------------------
 
@@ -348,7 +344,8 @@ class Execution:
             return None
         if "child" in kinds and not self._children_rest(sum(wait.kind == "child" for wait in waiting.values())):
             self._services.runs.yield_slot(self.run.id)
-            return None
+            if not self._services.runs.is_crowded() or "pending" not in self._children.values():
+                return None
         if "in_doubt" in kinds:
             return End(RunStatus.IN_DOUBT, wake_at=wake_at, keys=tuple(waiting))
         status = RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING

@@ -11,6 +11,7 @@ import msgspec
 from stepwell.engine.border import show
 from stepwell.engine.lease import boot_id
 from stepwell.engine.pages import read_cursor, write_cursor
+from stepwell.engine.queueing import why_queued
 from stepwell.engine.view import list_shown_waits, read_error
 from stepwell.errors import InvalidArguments
 from stepwell.model import ErrorInfo, Json, JsonObject, RunStatus, Wait
@@ -42,6 +43,8 @@ class RunItem:
     failures: int
     session_id: str | None
     parent_id: str | None
+    queued: str | None
+    """What a pending run waits for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,12 @@ class WorkerItem:
     started_at: float
     runs: int
     """How many it works on now."""
+    memory_bytes: int
+    """What those runs count with."""
+    memory_budget: int | None
+    """What they may count with; None for no bound but the machine's."""
+    queue: str
+    """What pending runs wait for there: `memory`, `slots`, or nothing."""
 
 
 def list_page(connection: sqlite3.Connection, wanted: runs.Filter, *, limit: int, cursor: str | None) -> RunPage:
@@ -108,7 +117,7 @@ def _item(connection: sqlite3.Connection, row: RunRow) -> RunItem:
         row.id, row.workflow, row.version, row.status, row.created_at,
         monitoring.last_event_at(connection, row.id) or row.created_at, row.started_at, row.finished_at,
         read_error(row), list_shown_waits(connection, row), monitoring.count_steps(connection, row.id),
-        row.attempts, row.failures, row.session_id, row.parent_id,
+        row.attempts, row.failures, row.session_id, row.parent_id, why_queued(connection, row),
     )  # fmt: skip
 
 
@@ -155,6 +164,15 @@ def list_workers(connection: sqlite3.Connection) -> list[WorkerItem]:
     """Return the workers that have not left, oldest first."""
     boot, now = boot_id(), time.monotonic()
     return [
-        WorkerItem(row.id, row.pid, row.boot_id == boot and row.lease_until > now, row.started_at, row.runs)
+        WorkerItem(
+            row.id,
+            row.pid,
+            row.boot_id == boot and row.lease_until > now,
+            row.started_at,
+            row.runs,
+            row.info.get("memory_bytes", 0),
+            row.info.get("memory_budget"),
+            row.info.get("queue", ""),
+        )
         for row in workers.list_all(connection)
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepwell.engine.live import Signals
+from stepwell.engine.memory import Memory
 from stepwell.engine.recorder import Recorder
 from stepwell.model import Json, JsonObject
 from stepwell.model.durability import Durability
@@ -61,6 +62,10 @@ class RunControl(Protocol):
         """The run works again."""
         ...
 
+    def is_crowded(self) -> bool:
+        """Whether runs wait for memory that those which wait for them could give back."""
+        ...
+
 
 @dataclass(slots=True)
 class Services:
@@ -82,6 +87,7 @@ class Services:
     """News for those who watch a run: its end, its pause, a decision."""
     commits: Signals
     """Something of a run was written, of which its timeline may tell."""
+    memory: Memory
     durability: Durability
     """Of all runs; a module may ask for more."""
     runs: RunControl = field(init=False)

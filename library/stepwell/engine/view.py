@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import show
+from stepwell.engine.queueing import why_queued
 from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
 from stepwell.model.text import clean_text
 from stepwell.ports.frames import Failure
-from stepwell.store import journal, waits
+from stepwell.store import journal, timeline, waits
 from stepwell.store.runs import RunRow
 
+LAST_LINES = 8  # of output, shown with a run that has failed
+LAST_TEXT = 300  # characters of each
 RETRY_KEY = "!retry"  # of the timer of a run that is tried again; no call has it
 
 
@@ -48,6 +51,19 @@ def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True)
         failures=row.failures,
         from_run=row.options.get("from_run"),
         warnings=tuple(dict.fromkeys(output.warnings)),
+        queued=why_queued(connection, row),
+        last_logs=_last_logs(connection, row),
+    )
+
+
+def _last_logs(connection: sqlite3.Connection, row: RunRow) -> tuple[str, ...]:
+    if row.status not in (RunStatus.FAILED, RunStatus.DEAD):
+        return ()
+    lines = timeline.list_last_logs(connection, row.id, LAST_LINES)
+    return tuple(
+        f"{line.level}{f' in {line.step}' if line.step else ''}: {line.text[:LAST_TEXT]}"
+        + (" [cut]" if len(line.text) > LAST_TEXT else "")
+        for line in lines
     )
 
 

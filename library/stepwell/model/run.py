@@ -139,3 +139,7 @@ class Run:
     from_run: str | None = None
     """The run that this one was started again from."""
     warnings: tuple[str, ...] = ()
+    queued: str | None = None
+    """What a pending run waits for, in words; None if it is about to begin."""
+    last_logs: tuple[str, ...] = ()
+    """The end of what a run printed that has failed."""

@@ -19,6 +19,8 @@ class Exit:
     limit: str | None = None
     """The `Limits` field that ended it, as far as can be told, else None."""
     detail: str = ""
+    memory_bytes: int = 0
+    """The most that it used, without what all processes share; 0 if unknown."""
     dropped_lines: int = 0
     """Of output, behind the end of `output_bytes`."""
 
@@ -29,6 +31,10 @@ class GuestProcess(Protocol):
     @property
     def level(self) -> str:
         """The isolation it really has: `A`, `A2`, `B`, `C`."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """Return what it uses now, without what all processes share; 0 if unknown."""
         ...
 
     async def receive(self) -> list[GuestFrame]:

@@ -138,17 +138,20 @@ def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, now: flo
     return None if row is None else read_row(row)
 
 
-def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> list[str]:
-    """Return ids of runs that may be taken, first come first served; as many that are due become pending first."""
+def list_claimable(connection: sqlite3.Connection, now: float, limit: int) -> list[tuple[str, str]]:
+    """Return ids and versions of runs that may be taken, first come first served.
+
+    As many that are due become pending first.
+    """
     connection.execute(
         f"""UPDATE runs SET status = 'pending', wake_at = NULL WHERE id IN (
                 SELECT id FROM runs INDEXED BY runs_wake
                 WHERE wake_at <= ? AND status IN ({PARKED_SQL}) ORDER BY wake_at LIMIT ?)""",
         (now, limit),
     )
-    sql = """SELECT id FROM runs INDEXED BY runs_claimable
+    sql = """SELECT id, version FROM runs INDEXED BY runs_claimable
              WHERE status = 'pending' AND (wake_at IS NULL OR wake_at <= ?) ORDER BY created_at LIMIT ?"""
-    return [row["id"] for row in connection.execute(sql, (now, limit))]
+    return [(row["id"], row["version"]) for row in connection.execute(sql, (now, limit))]
 
 
 def has_claimable(connection: sqlite3.Connection, now: float) -> bool:

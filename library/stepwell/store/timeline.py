@@ -95,6 +95,12 @@ def list_logs(connection: sqlite3.Connection, run_id: str, after: int, limit: in
     return [LogRow(*row) for row in connection.execute(sql, (run_id, after, limit))]
 
 
+def list_last_logs(connection: sqlite3.Connection, run_id: str, limit: int) -> list[LogRow]:
+    """Return the newest lines of output, in order."""
+    sql = "SELECT n, at, level, text, step FROM logs WHERE run_id = ? ORDER BY n DESC LIMIT ?"
+    return [LogRow(*row) for row in connection.execute(sql, (run_id, limit))][::-1]
+
+
 def trim(connection: sqlite3.Connection, run_id: str) -> None:
     """Forget the oldest output and notes of progress beyond what is kept, and say so in the timeline."""
     last_line = connection.execute(

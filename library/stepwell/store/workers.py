@@ -24,16 +24,18 @@ class WorkerRow:
     lease_until: float
     """Monotonic seconds of that boot."""
     started_at: float
+    info: JsonObject
+    """How full it is, and what pending runs wait for there."""
     runs: int
 
 
 def beat(
     connection: sqlite3.Connection, worker: str, pid: int, boot_id: str, until: float, now: float, info: JsonObject
 ) -> None:
-    """Renew a worker's lease, or enter it. `until` is on the boot's monotonic clock."""
+    """Renew a worker's lease, or enter it. `until` is on the boot's monotonic clock; `info` says how full it is."""
     connection.execute(
         """INSERT INTO workers (id, pid, boot_id, lease_until, started_at, info) VALUES (?, ?, ?, ?, ?, ?)
-           ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until""",
+           ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, info = excluded.info""",
         (worker, pid, boot_id, until, now, json.dumps(info)),
     )
 
@@ -54,10 +56,16 @@ def list_workers(connection: sqlite3.Connection, boot_id: str, monotonic: float)
 
 def list_all(connection: sqlite3.Connection) -> list[WorkerRow]:
     """Return all workers that have not left, oldest first."""
-    sql = """SELECT id, pid, boot_id, lease_until, started_at,
+    sql = """SELECT id, pid, boot_id, lease_until, started_at, info,
                  (SELECT count(*) FROM runs WHERE owner = workers.id AND status = 'running') AS runs
              FROM workers ORDER BY started_at, id"""
-    return [WorkerRow(**dict(row)) for row in connection.execute(sql)]
+    return [WorkerRow(**dict(row) | {"info": json.loads(row["info"])}) for row in connection.execute(sql)]
+
+
+def list_fullness(connection: sqlite3.Connection, boot_id: str, monotonic: float) -> list[JsonObject]:
+    """Return how full the workers are whose lease has not run out."""
+    sql = "SELECT info FROM workers WHERE boot_id = ? AND lease_until > ?"
+    return [json.loads(row["info"]) for row in connection.execute(sql, (boot_id, monotonic))]
 
 
 def list_expired(connection: sqlite3.Connection, boot_id: str, monotonic: float) -> list[str]:

@@ -25,6 +25,7 @@ LEVELS = (
 thread_step: contextvars.ContextVar[str] = contextvars.ContextVar("stepwell_thread_step", default="")
 """Where a thread was started that is no part of the workflow's own order."""
 _is_repeated: Callable[[], bool] = bool
+_basic_config = logging.basicConfig
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = next((name for least, name in LEVELS if record.levelno >= least), "debug")
         try:
-            text = self.format(record)
+            text = self.format(record).rstrip("\n")
         except Exception as error:  # noqa: BLE001  the author's format string
             text = f"(a log line could not be formatted: {error})"
         _send(self._channel, level, text, len(text), current_step())
@@ -136,16 +137,12 @@ def _send(channel: Channel, level: str, text: str, length: int, step: str) -> No
     channel.send(frame | {"step": step} if step else frame)
 
 
-def _configure(configure: Callable[..., None]) -> Callable[..., None]:
-    """Return `logging.basicConfig` for a process whose log is there already: it sets the level."""
-
-    def basic_config(**given: Any) -> None:
-        if given.keys() & {"filename", "handlers"}:
-            configure(**given)
-        elif given.get("level") is not None:
-            logging.getLogger().setLevel(given["level"])
-
-    return basic_config
+def _configure(**given: Any) -> None:
+    """Stands for `logging.basicConfig` in a process whose log is there already: it sets the level."""
+    if given.keys() & {"filename", "handlers"}:
+        _basic_config(**given)
+    elif given.get("level") is not None:
+        logging.getLogger().setLevel(given["level"])
 
 
 def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
@@ -158,7 +155,7 @@ def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Handler(channel)]
     root.setLevel(logging.INFO)
-    logging.basicConfig = _configure(logging.basicConfig)
+    logging.basicConfig = _configure
     logging.captureWarnings(True)
     warnings.simplefilter("default")
 

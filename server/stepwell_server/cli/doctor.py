@@ -17,6 +17,7 @@ from stepwell.store.database import open_database
 from stepwell.tools import open_toolbox
 from stepwell_sandbox.open import probe
 from stepwell_server.cli.commands import Command
+from stepwell_server.cli.doctor_memory import examine_memory
 from stepwell_server.cli.finding import Finding, Verdict
 from stepwell_server.cli.isolation import isolation_findings
 from stepwell_server.cli.package_findings import package_findings
@@ -50,6 +51,7 @@ async def _examine(home: Home) -> list[Finding]:
     checks: list[Callable[[], Awaitable[list[Finding]]]] = [
         lambda: _store(home),
         lambda: _sandbox(settings),
+        lambda: examine_memory(home, settings),
         lambda: _tools(home),
         lambda: package_findings(home, settings),
     ]

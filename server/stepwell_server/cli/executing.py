@@ -58,7 +58,7 @@ def put_run(invocation: Invocation, run: Run) -> int:
     if invocation.is_json:
         click.echo(to_json(run_data(run)))
         return exit_code(run)
-    note(summary(run))
+    note(summary(run, with_logs=False))
     if run.output is not None:
         click.echo(shown_value(run.output))
     return exit_code(run)

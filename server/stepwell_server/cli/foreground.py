@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import click
 
+from stepwell.engine import Event
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Run, RunStatus, Wait
 from stepwell_server.app import App
@@ -44,10 +45,10 @@ class Foreground:
     async def follow(self, run_id: str) -> Run:
         """Return the run when it has ended, or when it waits for what does not come from here."""
         left: set[tuple[str, str]] = set()
-        seen = 0
+        seen = lines = 0
         while True:
             run = await self.app.engine.wait(run_id, LOOK_S)
-            seen = await self._show_events(run_id, seen)
+            seen, lines = await self._show_news(run_id, seen, lines)
             if run.status not in LIVE:
                 return run
             found = await self._look(run)
@@ -60,14 +61,20 @@ class Foreground:
             elif not found.works:
                 await asyncio.sleep(LOOK_S)
 
-    async def _show_events(self, run_id: str, seen: int) -> int:
+    async def _show_news(self, run_id: str, seen: int, read: int) -> tuple[int, int]:
+        """Show events and output in the order of their times; return the numbers of the last of each."""
         while True:
             events = await self.app.engine.timeline(run_id, after=seen, limit=PAGE)
-            for event in events:
-                seen = event.n
-                self.view.show(event)
-            if len(events) < PAGE:
-                return seen
+            lines = await self.app.engine.logs(run_id, after=read, limit=PAGE)
+            for item in sorted((*events, *lines), key=lambda item: item.at):
+                if isinstance(item, Event):
+                    self.view.show(item)
+                else:
+                    self.view.log(item)
+            seen = events[-1].n if events else seen
+            read = lines[-1].n if lines else read
+            if len(events) < PAGE and len(lines) < PAGE:
+                return seen, read
 
     def _goes_on(self, found: _Open) -> bool:
         if found.works:

@@ -40,7 +40,7 @@ def run_data(run: Run) -> JsonObject:
     }
 
 
-def summary(run: Run) -> str:
+def summary(run: Run, *, with_logs: bool = True) -> str:
     """Return how the run stands, why, and what can be done about it."""
     lines = [_headline(run)]
     if run.error is not None:
@@ -49,6 +49,10 @@ def summary(run: Run) -> str:
         lines.append(f"  reason: {one_line(run.termination_reason, 300)}")
     lines += [line for wait in run.waiting_for for line in wait_lines(run, wait)]
     lines += [f"  warning: {one_line(text, 300)}" for text in run.warnings]
+    if run.queued is not None:
+        lines.append(f"  queued: {one_line(run.queued, 300)}")
+    if with_logs and run.last_logs:
+        lines += ["  the end of its output:", *(block(text, "    ") for text in run.last_logs)]
     if next_command := _next(run):
         lines.append(f"  {next_command}")
     return "\n".join(lines)
@@ -146,6 +150,8 @@ def _next(run: Run) -> str:
 def _remark(run: RunItem) -> str:
     if run.error is not None:
         return f"{run.error.type}: {run.error.message}"
+    if run.queued is not None:
+        return run.queued
     return run.waiting_for[0].prompt or run.waiting_for[0].kind if run.waiting_for else ""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -12,11 +12,12 @@ from stepwell.store.runs import MAX_COUNTED
 from stepwell_server.app import App
 from stepwell_server.cli.arguments import read_json
 from stepwell_server.cli.commands import Command
+from stepwell_server.cli.log_text import follow_logs, log_text
 from stepwell_server.cli.opening import in_app
 from stepwell_server.cli.progress import event_line
-from stepwell_server.cli.report import Invocation
+from stepwell_server.cli.report import Invocation, note
 from stepwell_server.cli.run_text import run_data, summary, table
-from stepwell_server.cli.text import columns, duration, moment, one_line, short_value, shown_value
+from stepwell_server.cli.text import columns, duration, moment, one_line, short_value, shown_value, to_json
 from stepwell_server.results import elapsed_seconds
 
 T = TypeVar("T")
@@ -62,44 +63,35 @@ def runs(
 @click.argument("run_id", metavar="RUN")
 @click.option("--timeline", "with_timeline", is_flag=True, help="What happened, and when.")
 @click.option("--logs", "with_logs", is_flag=True, help="What the workflow printed and logged.")
+@click.option("--follow", is_flag=True, help="With --logs: also what it prints from now on, until it ends.")
 @click.option("--journal", "with_journal", is_flag=True, help="Its calls and their outcomes.")
 @click.option("--steps", "with_steps", is_flag=True, help="Its steps, with attempts and times.")
 @click.pass_obj
 def show(
-    invocation: Invocation, run_id: str, with_timeline: bool, with_logs: bool, with_journal: bool, with_steps: bool
+    invocation: Invocation,
+    run_id: str,
+    with_timeline: bool,
+    with_logs: bool,
+    follow: bool,
+    with_journal: bool,
+    with_steps: bool,
 ) -> None:
     """Show a run."""
+    wanted = {"steps": with_steps, "timeline": with_timeline, "logs": with_logs, "journal": with_journal}
+    parts = [name for name, given in wanted.items() if given]
+    if follow and parts != ["logs"]:
+        raise click.UsageError("--follow goes with --logs alone.")
+    if follow:
+        _follow(invocation, run_id)
+        return
 
-    async def load(app: App) -> tuple[Run, list[Event], list[LogLine], list[JournalEntry], list[StepItem]]:
-        found = await app.engine.get(run_id)
-        return (
-            found,
-            await _events(app, run_id) if with_timeline else [],
-            await _logs(app, run_id) if with_logs else [],
-            await _entries(app, run_id) if with_journal else [],
-            await _steps(app, run_id) if with_steps else [],
-        )
+    async def load(app: App) -> tuple[Run, dict[str, list[Any]]]:
+        return await app.engine.get(run_id), {name: await _READERS[name](app, run_id) for name in parts}
 
-    run, events, logs, entries, steps = in_app(invocation, load)
-    data = run_data(run)
-    if with_timeline:
-        data["timeline"] = [asdict(item) for item in events]
-    if with_logs:
-        data["logs"] = [asdict(item) for item in logs]
-    if with_journal:
-        data["journal"] = [asdict(item) for item in entries]
-    if with_steps:
-        data["steps"] = [asdict(item) for item in steps]
-    parts = [_details(run)]
-    if with_steps:
-        parts.append(_section("steps", _step_lines(steps)))
-    if with_timeline:
-        parts.append(_section("timeline", _timeline_lines(run, events)))
-    if with_logs:
-        parts.append(_section("logs", [f"{item.level:<7} {one_line(item.text, 1000)}" for item in logs]))
-    if with_journal:
-        parts.append(_section("journal", _journal_lines(entries)))
-    invocation.put(data, "\n".join(parts))
+    run, found = in_app(invocation, load)
+    data = run_data(run) | {name: [asdict(item) for item in items] for name, items in found.items()}
+    sections = [_section(name, _part_lines(name, run, items)) for name, items in found.items()]
+    invocation.put(data, "\n".join([_details(run), *sections]))
 
 
 @click.command(cls=Command)
@@ -145,6 +137,17 @@ def emit(invocation: Invocation, name: str, json_text: str | None, event_id: str
     invocation.put(data, text)
 
 
+def _follow(invocation: Invocation, run_id: str) -> None:
+    """Print lines as they come, and at the end how the run stands: on stderr, so that stdout is its output alone."""
+
+    def show_line(line: LogLine) -> None:
+        click.echo(to_json(asdict(line)) if invocation.is_json else log_text(line))
+
+    run = in_app(invocation, lambda app: follow_logs(app, run_id, show_line))
+    if not invocation.is_json:
+        note(summary(run, with_logs=False))
+
+
 async def _events(app: App, run_id: str) -> list[Event]:
     return await _pages(lambda after: app.engine.timeline(run_id, after=after, limit=PAGE), lambda event: event.n)
 
@@ -159,6 +162,11 @@ async def _entries(app: App, run_id: str) -> list[JournalEntry]:
 
 async def _steps(app: App, run_id: str) -> list[StepItem]:
     return await _pages(lambda after: app.engine.steps(run_id, after=after, limit=PAGE), lambda step: step.seq)
+
+
+_READERS: dict[str, Callable[[App, str], Awaitable[list[Any]]]] = {
+    "steps": _steps, "timeline": _events, "logs": _logs, "journal": _entries,
+}  # fmt: skip
 
 
 async def _pages(read: Callable[[int], Awaitable[Sequence[T]]], number: Callable[[T], int]) -> list[T]:
@@ -189,6 +197,7 @@ def _row(run: RunItem) -> JsonObject:
         "created_at": run.created_at,
         "updated_at": run.updated_at,
         "finished_at": run.finished_at,
+        "queued": run.queued,
     }
 
 
@@ -211,6 +220,18 @@ def _details(run: Run) -> str:
 
 def _section(title: str, lines: list[str]) -> str:
     return "\n".join(["", f"{title}:", *([f"  {line}" for line in lines] or ["  (empty)"])])
+
+
+def _part_lines(name: str, run: Run, items: list[Any]) -> list[str]:
+    match name:
+        case "steps":
+            return _step_lines(items)
+        case "timeline":
+            return _timeline_lines(run, items)
+        case "logs":
+            return [text for item in items for text in log_text(item).split("\n")]
+        case _:
+            return _journal_lines(items)
 
 
 def _timeline_lines(run: Run, events: list[Event]) -> list[str]:

@@ -11,8 +11,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from stepwell.engine import Event
+from stepwell.engine import Event, LogLine
 from stepwell.model import Run
+from stepwell_server.cli.log_text import output_text
 from stepwell_server.cli.progress import Progress, StepProgress, event_line
 from stepwell_server.cli.report import note
 from stepwell_server.cli.text import duration, one_line
@@ -35,6 +36,10 @@ class View(Protocol):
 
     def show(self, event: Event) -> None:
         """Show the next event."""
+        ...
+
+    def log(self, line: LogLine) -> None:
+        """Show a line of the workflow's output."""
         ...
 
     def pause(self) -> None:
@@ -71,6 +76,10 @@ class LineView:
         if line := event_line(event):
             note(f"[{max(event.at - self._created, 0):6.1f} s] {line}")
 
+    def log(self, line: LogLine) -> None:
+        """Print the line."""
+        note(output_text(line))
+
     def pause(self) -> None:
         """Do nothing: lines are in nobody's way."""
 
@@ -105,6 +114,10 @@ class LiveView:
         """Take the event into the picture."""
         self._progress.add(event)
         self._resume()
+
+    def log(self, line: LogLine) -> None:
+        """Print the line above the picture."""
+        self._console.print(Text(output_text(line), style="dim"))
 
     def pause(self) -> None:
         """Take the picture away; it is drawn anew below the question."""

@@ -11,6 +11,7 @@ from stepwell.catalog.catalog import Created
 from stepwell.catalog.source import MAX_SOURCE_BYTES
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
+from stepwell.ports.limits import declared_limits, show_limit
 from stepwell_server.app import App
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
@@ -230,6 +231,10 @@ def _workflow_text(workflow: Workflow) -> str:
         ("intents", "; ".join(workflow.intents)),
         ("pinned", "yes" if workflow.pinned else ""),
         ("packages", ", ".join(f"{file.name} {file.version}" for file in version.lock.files) if version.lock else ""),
+        (
+            "limits",
+            ", ".join(f"{name} = {show_limit(name, n)}" for name, n in declared_limits(version.options).items()),
+        ),
     ]
     lines += columns((f"{name}:", value) for name, value in facts if value)
     lines += [f"warning: {_where(item)}{one_line(item.message, 300)}" for item in version.warnings]

@@ -119,6 +119,7 @@ async def list_runs(call: Call, given: ListRuns) -> Answer:
             "error": shorten(run.error.message, MAX_LISTED_ERROR) if run.error else None,
             "waiting_for": [wait.kind for wait in run.waiting_for],
         }
+        | ({"queued": run.queued} if run.queued else {})
         for run in page.items
     ]
     follow_up = 'get_run(run_id="...") shows one run' if runs else "No run fits. invoke_workflow starts one."
