@@ -156,7 +156,7 @@ def burn():
     while time.process_time() < began + 0.9:
         pass
 """
-    async with asyncio.timeout(60), Session(make_home(tmp_path / "home", "[limits]\ncpu_s = 1\n")) as session:
+    async with asyncio.timeout(60), Session(make_home(tmp_path / "home", "[limits]\ncpu_s = 2\n")) as session:
         await session.add_workflow("burns", source)
         run = await session.run("burns")
         rounds = 0
@@ -164,6 +164,6 @@ def burn():
             rounds += 1
             run = await session.answer(run, "yes")
             run = await session.wait(run)
-        assert rounds == 2
+        assert 1 <= rounds < 9  # each process alone is far below the limit
         assert run.error is not None
-        assert (run.error.code, "cpu_s = 1" in run.error.message) == ("limit_exceeded", True)
+        assert (run.error.code, "cpu_s = 2" in run.error.message) == ("limit_exceeded", True)
