@@ -9,6 +9,7 @@ from pathlib import Path
 
 import stepwell
 import stepwell_sandbox
+from stepwell_sandbox.code import copy_code
 
 PREFIX = "stepwell-"
 _LOCK = "lock"
@@ -55,9 +56,9 @@ class Folder:
         }
         for name in (*GUEST_CODE, *ZYGOTE_CODE):
             package, _, inside = name.partition("/")
-            _copy(sources[package] / inside, self.code / name)
+            copy_code(sources[package] / inside, self.code / name)
         for path in extra_code:
-            _copy(path, self.code / path.name)
+            copy_code(path, self.code / path.name)
         for folder, _, files in os.walk(self.code):
             os.chmod(folder, 0o755)  # noqa: S103 - guests of another user read it
             for file in files:
@@ -90,14 +91,6 @@ def _make_locked(parent: Path) -> tuple[Path, int]:
         if os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, target)
 
 
 def sweep(parent: Path) -> None:
