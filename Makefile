@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
+# With it each of the thousand processes of the tests would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test quick exhaustive check fix build rows bench clean
 
 help: ## list the targets

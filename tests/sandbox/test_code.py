@@ -2,13 +2,17 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
+
+import pytest
 
 from stepwell_sandbox.code import copy_code
 from stepwell_sandbox.scratch import Folder
 
 
-def test_a_sandbox_has_its_code_compiled(tmp_path: Path) -> None:
+def test_a_sandbox_has_its_code_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     folder = Folder(tmp_path)
     try:
         sources = list(folder.code.rglob("*.py"))
@@ -18,7 +22,8 @@ def test_a_sandbox_has_its_code_compiled(tmp_path: Path) -> None:
         folder.remove()
 
 
-def test_what_was_compiled_from_another_text_is_not_taken(tmp_path: Path) -> None:
+def test_what_was_compiled_from_another_text_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     source, stale = tmp_path / "own.py", Path(importlib.util.cache_from_source(str(tmp_path / "own.py")))
     source.write_text("VALUE = 1\n")
     stale.parent.mkdir()
