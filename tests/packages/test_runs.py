@@ -156,7 +156,7 @@ async def test_an_environment_that_is_gone_comes_back_from_the_lock_or_the_run_w
         made = await session.add_workflow("flow", text)
         make_wheel(wheels, "helper", {"helper.py": "WORD = 'Evil'\n"})
         run = await session.get(await without_environment(session))
-        assert run.status is RunStatus.FAILED
+        assert run.status is RunStatus.FAILED, run.output
         assert run.error is not None
         assert (run.error.code, "lock" in run.error.message) == ("packages_missing", True)
         wheel.write_bytes(honest)
@@ -187,10 +187,10 @@ async def test_an_index_that_does_not_answer_is_the_hosts_fault(
     home: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.delenv("UV_NO_INDEX")
     address = f"http://127.0.0.1:{refusing_port()}/simple"
     monkeypatch.setenv("PIP_INDEX_URL", address)
-    monkeypatch.setenv("UV_DEFAULT_INDEX", address)
+    (wheels.parent / "uv.toml").write_text(f'[[index]]\nurl = "{address}"\ndefault = true\n')
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("PIP_RETRIES", "1")
     async with Session(home) as session:
         with pytest.raises(PackagesUnavailable, match="cannot be reached") as caught:

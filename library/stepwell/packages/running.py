@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,18 @@ _UNWANTED = (
 _FIXED = {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_INPUT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+# A program whose server is killed must not go on writing into a folder that the next one sweeps.
+_GUARD = """
+import os, sys
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A folder in which packages are made ready."""
@@ -49,7 +62,8 @@ async def run(work: Work, words: Sequence[str], stdin: bytes = b"") -> Ended:
     temporary.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     environment |= {**_FIXED, "TMPDIR": str(temporary), "TMP": str(temporary), "TEMP": str(temporary)}
-    command = Command(words, environment, work.path, stdin, TIMEOUT_S, OUTPUT_BYTES, kill_on_overflow=False)
+    guarded = (sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *words)
+    command = Command(guarded, environment, work.path, stdin, TIMEOUT_S, OUTPUT_BYTES, kill_on_overflow=False)
     running = asyncio.ensure_future(run_command(command))
     try:
         while True:
