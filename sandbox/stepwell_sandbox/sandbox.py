@@ -91,6 +91,11 @@ class ConfinedSandbox:
         return len(self._idle)
 
     @property
+    def kept_environments(self) -> int:
+        """How many environments of packages have a zygote."""
+        return len(self._environments)
+
+    @property
     def children(self) -> int:
         """How many processes of it live, without those that wait for a run."""
         links = (*self._retired, *([self._link] if self._link else []))

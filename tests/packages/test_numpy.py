@@ -137,3 +137,15 @@ async def test_numbers_of_numpy_are_the_same_on_a_replay_and_others_in_another_r
     assert len(set(drawn)) == len(drawn)
     assert one[0] != two[0]
     assert one[-1] == two[-1]
+
+
+@pytest.mark.asyncio
+async def test_an_array_is_no_value_and_the_error_says_what_to_pass(home: Path):
+    body = (
+        'import numpy as np\ndef run(ctx):\n    return {"kept": ctx.step("x", np.float64, 0.5), "one": np.arange(3)}\n'
+    )
+    async with Session(home) as session:
+        await session.add_workflow("array", source(body, "numpy"), replace=True)
+        run = await session.run("array")
+    assert run.error is not None
+    assert "numpy.ndarray, which cannot be stored; pass its .tolist()" in run.error.message

@@ -1,8 +1,8 @@
 """Installing that takes long, is killed, or is looked after by an operator; and the clients that wait for it."""
 
+import asyncio
 import os
 import socket
-import subprocess
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,11 +59,11 @@ async def test_what_a_killed_process_leaves_is_swept_and_its_installer_dies_with
         (wheels.parent / "uv.toml").write_text(f'[[index]]\nurl = "{address}"\ndefault = true\n')
         environment = {**os.environ, "STEPWELL_HOME": str(home), "PIP_INDEX_URL": address}
         del environment["PIP_NO_INDEX"]
-        killed = subprocess.Popen([*COMMAND, "create", str(file)], env=environment)
-        assert asked.wait(60)
+        killed = await asyncio.create_subprocess_exec(*COMMAND, "create", str(file), env=environment)
+        assert await asyncio.to_thread(asked.wait, 60)
         (left,) = environments.glob(".new-*")
         killed.kill()
-        killed.wait()
+        await killed.wait()
         marker = str(left).encode()
 
         def installers() -> list[str]:
@@ -96,15 +96,13 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
     monkeypatch.setattr(creating, "PATIENCE_S", 0.2)
     told: list[str | None] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
         told.append(message)
 
     async with in_memory(home, "auto") as client:
         answers: list[dict[str, Any]] = []
         while not answers or "preparing" in answers[-1]:
-            asked = await client.call_tool(
-                "create_workflow", {"name": "word", "source": WORD}, progress_callback=progress
-            )
+            asked = await client.call_tool("create_workflow", {"name": "word", "source": WORD}, progress_callback=tell)
             assert not asked.is_error, asked
             answers.append(asked.structured_content or {})
         first, last = answers[0], answers[-1]

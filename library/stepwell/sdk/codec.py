@@ -24,6 +24,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
+_STORED = "return JSON values, dataclasses, dates, Decimal, bytes, sets or tuples"
 TAG = "$"
 MAX_DEPTH = 56  # nesting of the JSON; the host's own limit on a frame, which wraps it, is 64
 MAX_ITEMS = 1_000_000  # taken from an iterator, which may have no end
@@ -203,7 +204,7 @@ def _plain_subclass(value: Any, where: str, depth: int, *, strict: bool) -> Any:
         raise CodecError(f"{where} is an async generator; collect its items: [item async for item in ...]")
     raise CodecError(
         f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
-        "return JSON values, dataclasses, dates, Decimal, bytes, sets or tuples"
+        + ("pass its .tolist()" if hasattr(value, "tolist") else _STORED)
     )
 
 
