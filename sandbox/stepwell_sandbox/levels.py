@@ -16,12 +16,18 @@ from stepwell_sandbox.facts import Facts, read_facts
 from stepwell_sandbox.launch import LEVELS, Level, code_path, drops_root
 from stepwell_sandbox.link import PROBE, Link, Machine
 from stepwell_sandbox.plain import PlainStart
+from stepwell_sandbox.process import DiedEarly
 from stepwell_sandbox.report import Report, describe
 from stepwell_sandbox.scratch import Folder
 
 NAMES = (*LEVELS, plain.NAME)
 """Strongest first. C and `none` are used only when they are named."""
 PROBE_S = 15.0
+STARTS = 3
+
+
+class _NotTested(SandboxUnavailable):
+    """The self-test came to no result; its process may have been killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
         try:
             link = await start_proven(level, machine)
             break
+        except DiedEarly:
+            raise  # says nothing about the level: a weaker one must not be taken for it
         except SandboxUnavailable as error:
             refused.append((level.name, error.message))
         if level.name == minimum:
@@ -96,11 +104,20 @@ def landlock_abi() -> int:
 
 
 async def start_proven(level: Level, machine: Machine) -> Link:
-    """Start a zygote and let a real child of it try what must fail.
+    """Start a zygote and let a real child of it try what must fail; one that is killed meanwhile is started again.
 
     Raises:
-        SandboxUnavailable: it does not start, or something forbidden worked.
+        SandboxUnavailable: it does not start, or something forbidden worked; `DiedEarly` if it is killed each time.
     """
+    for _ in range(STARTS - 1):
+        try:
+            return await _start_once(level, machine)
+        except (DiedEarly, _NotTested):
+            continue
+    return await _start_once(level, machine)
+
+
+async def _start_once(level: Level, machine: Machine) -> Link:
     if sys.platform != "linux":
         raise SandboxUnavailable(f"level {level.name} needs Linux")
     link = await Link.start(level, machine)
@@ -109,7 +126,9 @@ async def start_proven(level: Level, machine: Machine) -> Link:
             found = await prove(link, machine.folder)
     except (StepwellError, TimeoutError) as error:
         await link.close()
-        raise SandboxUnavailable(f"the self-test of level {level.name} did not run: {error}") from error
+        if link.killed:
+            raise DiedEarly(f"the zygote of level {level.name} was killed in its self-test") from error
+        raise _NotTested(f"the self-test of level {level.name} did not run: {error}") from error
     except BaseException:
         await link.close()
         raise

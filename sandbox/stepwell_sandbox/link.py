@@ -18,7 +18,7 @@ from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.interpreter import PRELOADED, Interpreter
 from stepwell_sandbox.launch import Level, prepare
 from stepwell_sandbox.memory import resident_bytes
-from stepwell_sandbox.process import ConfinedProcess, Reaped
+from stepwell_sandbox.process import ConfinedProcess, DiedEarly, Reaped
 from stepwell_sandbox.scratch import Folder, remove_tree
 from stepwell_sandbox.starter import Starter
 
@@ -165,6 +165,11 @@ class Link:
         return link
 
     @property
+    def killed(self) -> bool:
+        """Whether its end was a SIGKILL from somewhere."""
+        return self._starter.ended.done() and self._starter.ended.result().killed
+
+    @property
     def children(self) -> int:
         """How many of its children live."""
         return len(self._children)
@@ -188,6 +193,8 @@ class Link:
         loop.add_reader(self._control, self._on_readable)
         await asyncio.wait([self._greeted, self._starter.ended], timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
         if not self._greeted.done():
+            if self.killed:
+                raise DiedEarly(f"the zygote of level {self.level.name} was killed at its start")
             said = self._starter.said() or f"nothing heard from it in {HELLO_S:g} s"
             raise SandboxUnavailable(f"level {self.level.name} does not start: {said}")
 
@@ -225,6 +232,7 @@ class Link:
                 await process.become_ready()
         except TimeoutError as error:
             await process.close()
+            self._drop_control()  # it hangs, and would for the next one too
             raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
         except BaseException:
             await process.close()
@@ -284,7 +292,7 @@ class Link:
         if "hello" in message:
             self._on_hello(message["hello"], fds[0])
         elif "born" in message:
-            self._on_born(message["born"], fds[0])
+            self._on_born(message["born"], fds)
         elif "stillborn" in message:
             if child := self._children.pop(message["stillborn"], None):
                 child.fail(message["why"])
@@ -300,12 +308,16 @@ class Link:
         if not self._greeted.done():
             self._greeted.set_result(None)
 
-    def _on_born(self, number: int, pidfd: int) -> None:
-        if child := self._children.get(number):
-            child.begin(pidfd)
-            return
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.close(pidfd)
+    def _on_born(self, number: int, fds: list[int]) -> None:
+        child = self._children.get(number)
+        if not fds:  # this process has too many open; without its channel a process that was given nothing ends
+            if child is not None:
+                child.fail("this process has no descriptors left")
+        elif child is not None:
+            child.begin(fds[0])
+        else:
+            signal.pidfd_send_signal(fds[0], signal.SIGKILL)
+            os.close(fds[0])
 
     def _drop_control(self) -> None:
         if self.lost.is_set():

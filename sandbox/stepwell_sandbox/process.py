@@ -68,6 +68,10 @@ def _frames(messages: Iterable[HostFrame]) -> bytes:
     return b"".join(parts)
 
 
+class DiedEarly(SandboxUnavailable):
+    """A new process ended before it was confined: it was killed, or its zygote was."""
+
+
 class Body(Protocol):
     """The operating system's side of a process."""
 
@@ -132,12 +136,12 @@ class ConfinedProcess:
         """Wait for the first frame.
 
         Raises:
-            SandboxUnavailable: the process could not be confined.
+            SandboxUnavailable: the process could not be confined; `DiedEarly` if it may have been killed.
             ProtocolViolation: it is not ours.
         """
         while not (frames := self._channel.take(1, 1)):
             if self._channel.ended:
-                raise SandboxUnavailable("a new process ended before it was confined", hint="Run `stepwell doctor`.")
+                raise DiedEarly("a new process ended before it was confined", hint="Run `stepwell doctor`.")
             await self._channel.wait()
         first = decode_first(frames[0])
         if isinstance(first, Unconfined):

@@ -15,7 +15,7 @@ from stepwell_sandbox.launch import drops_root
 from stepwell_sandbox.levels import Found, choose, start_proven
 from stepwell_sandbox.link import GUEST, GUEST_ENTRY, KEPT, Link, Machine, kernel_limits
 from stepwell_sandbox.plain import PlainStart
-from stepwell_sandbox.process import ConfinedProcess
+from stepwell_sandbox.process import ConfinedProcess, DiedEarly
 from stepwell_sandbox.report import Report
 from stepwell_sandbox.scratch import Folder
 
@@ -153,18 +153,23 @@ class ConfinedSandbox:
 
     async def _spawn(self, limits: Limits, entry: str = GUEST) -> ConfinedProcess:
         """Return a new process of the zygote that is current when it is ready."""
+        failed: SandboxUnavailable | None = None
         for _ in range(SPAWN_ATTEMPTS):
             link = await self._ready_link()
             try:
                 process = await link.spawn(limits, self._retirement(link), entry)
-            except SandboxUnavailable:
-                if not link.lost.is_set():
+            except SandboxUnavailable as error:
+                if not link.lost.is_set() and not isinstance(error, DiedEarly):
                     raise
+                failed = error
                 continue
             if link is self._link:
                 return process
             self._discard(process)
-        raise SandboxUnavailable("zygotes die as fast as they are started", hint="Run `stepwell doctor`.")
+        raise SandboxUnavailable(
+            f"processes die as fast as they are started{f': {failed.message}' if failed else ''}",
+            hint="Run `stepwell doctor`.",
+        )
 
     async def _ready_link(self) -> Link | PlainStart:
         """Return the zygote, starting one if there is none that lives."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stepwell_sandbox.code import copy_code
 
 PREFIX = "stepwell-"
 _LOCK = "lock"
+STARTING_S = 60.0  # in which a server has locked its folder; nothing breaks if it takes longer
 GUEST_CODE = (
     "stepwell/__init__.py",
     "stepwell/sdk",
@@ -102,7 +104,8 @@ def sweep(parent: Path) -> None:
             continue
         if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
             continue
-        lock = _lock(path / _LOCK, create=False)
+        # A server that dies before it has made its lock leaves a folder without one.
+        lock = _lock(path / _LOCK, create=time.time() - state.st_mtime > STARTING_S)
         if lock is None:
             continue
         try:

@@ -33,6 +33,12 @@ class Ended:
     cpu_s: float
     max_rss_bytes: int
 
+    @property
+    def killed(self) -> bool:
+        """Whether somebody sent SIGKILL to it, or to what bubblewrap started."""
+        code = os.waitstatus_to_exitcode(self.status) if self.status >= 0 else 0
+        return code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+
 
 class Starter:
     """Starts a program in a thread of its own, which then waits for its end.

@@ -133,7 +133,7 @@ class Driver:
             if found != state:
                 state, changed = found, time.monotonic()
             live = [run for run, status in found[0] if status in LIVE]
-            failed = await self._decide()
+            failed = await self.decide()
             if not live and not failed:
                 return
             if time.monotonic() - changed > STUCK_S:
@@ -142,7 +142,7 @@ class Driver:
                 self.worker = interrupt(self.worker)
             await asyncio.sleep(0.02)
 
-    async def _decide(self) -> bool:
+    async def decide(self) -> bool:
         """Answer questions, decide on lost calls, resume runs that were killed too often; whether one was resumed."""
         engine = self.app.engine
         asked, crashed = await self.app.database.read(_asked)

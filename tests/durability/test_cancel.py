@@ -1,15 +1,19 @@
 """Scenario 21: a cancel reaches a run wherever it is, soon, and the run can be resumed."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
+from confined import until
+from durability.churn import below
 from stepwell.model import Run, RunStatus
 from stepwell_server import Session
 from stepwell_server.app import open_app
+from support.commits import watching
 from support.outside import Outside
-from support.server import make_home
+from support.server import LOCAL_HTTP, make_home
 
 SOON_S = 20  # far more than it takes, far less than what is cancelled
 
@@ -154,3 +158,29 @@ async def test_scenario_21_another_process_cancels_a_run_that_works_and_its_chil
                 child = await other.engine.wait(child.id, 5)
 
     assert (run.status, child.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
+
+
+@pytest.mark.asyncio
+async def test_a_cancel_that_is_taken_back_while_it_is_obeyed_does_not_end_the_run(tmp_path: Path, outside: Outside):
+    """As a parent does that was cancelled with its children, and is resumed while they are still ending."""
+    home = make_home(tmp_path / "home", LOCAL_HTTP + "[sandbox]\npool = 0\n")
+    async with Session(home) as session:
+        source = "def run(base):\n    tools.fetch(url=base + '/gate/begun')\n    return 1"
+        await session.add_workflow("waits", source)
+        run = await session.start("waits", base=outside.url)
+        await asyncio.to_thread(outside.wait_for_read, "begun")
+
+        def _guests() -> list[int]:
+            return below(os.getpid())[1]
+
+        with watching(home) as store:
+            store.change("UPDATE runs SET cancel_reason = 'its parent ended'")
+            with store.held():
+                await until(lambda: not _guests())  # its holder has killed it, and cannot write that it has ended
+                store.change("UPDATE runs SET cancel_reason = NULL")
+                store.change("COMMIT")
+                store.change("BEGIN")
+        await asyncio.to_thread(outside.wait_for_read, "begun", 2)
+        outside.open_gate("begun")
+        ended = await session.wait(run)
+    assert (ended.status, ended.output, ended.attempts) == (RunStatus.COMPLETED, 1, 2)

@@ -36,6 +36,12 @@ async def attack(session: Session, body: str, head: str = "") -> Run:
     ("body", "code", "says"),
     [
         (STEP + 'send(t="mark", n=1, key="a"); send(t="mark", n=2, key="a"); linger()', "protocol", "took 'a'"),
+        (
+            'call("event", "e", b"{}"); send(t="step", key="key1", name="s", attempt=1, status="ok", final=True, '
+            "started=1.0, finished=2.0, value=1); linger()",
+            "protocol",
+            "'key1' twice",
+        ),
         (STEP + 'send(t="mark", n=2, key="a"); linger()', "protocol", "as delivery 2 after 0"),
         (
             'for n in range(20): call("event", "e", b\'{"x":"\' + b"y" * 4_000_000 + b\'"}\', n)\n    linger()',
@@ -44,7 +50,7 @@ async def attack(session: Session, body: str, head: str = "") -> Run:
         ),
         ('send(t="drop", id=0, key="none"); send(t="undone", failed=0); linger()', "protocol", "out of order"),
     ],
-    ids=["a mark twice", "a mark too far", "large calls", "an end of another mode"],
+    ids=["a mark twice", "a step with the key of a call", "a mark too far", "large calls", "an end of another mode"],
 )
 async def test_the_run_ends_with_what_was_wrong(session: Session, body: str, code: str, says: str) -> None:
     run = await attack(session, body)

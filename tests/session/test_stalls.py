@@ -1,9 +1,6 @@
 """A host goes on with its other work whatever its guests send."""
 
 import asyncio
-import gc
-import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -11,20 +8,10 @@ from floods import LONG, MANY
 from stalls import Watch, attack, floor_ms, watched_loop
 
 from stepwell_server import Session
-from stepwell_server.responsive import keep_responsive
+from support.responsive import responsive
 
 GUESTS = 3  # of each attack, beside each other
 FLOORS = 12  # of which one is the work to read and write a megabyte of numbers: about 4 ms
-
-
-@pytest.fixture
-def responsive() -> Generator[None, None, None]:
-    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
-    keep_responsive()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
-    sys.setswitchinterval(interval)
 
 
 async def attack_all(home: Path, watch: Watch, attacks: dict[str, str]) -> dict[str, float]:
@@ -40,10 +27,10 @@ async def attack_all(home: Path, watch: Watch, attacks: dict[str, str]) -> dict[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attacks", [LONG, MANY], ids=["long", "many"])
-def test_no_frames_hold_up_the_event_loop(attacks: dict[str, str], tmp_path: Path, responsive: None) -> None:
+def test_no_frames_hold_up_the_event_loop(attacks: dict[str, str], tmp_path: Path) -> None:
     loop, watch = watched_loop()
     before = floor_ms()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+    with responsive(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         found = runner.run(attack_all(tmp_path / "home", watch, attacks))
     floor = max(before, floor_ms())
     assert {name: worked for name, worked in found.items() if worked > FLOORS * floor} == {}, floor

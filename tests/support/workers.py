@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 FORKS = """
-import asyncio, json, os, signal, sys
+import asyncio, ctypes, json, os, signal, sys
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a killed worker leaves is found below this process
 from stepwell_server import Session
 from stepwell_server.app import open_app
 import stepwell.tools.web
@@ -64,14 +65,24 @@ class Worker:
 class Workers:
     """Starts workers; those that are left are killed at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: where they keep what is temporary."""
         self._left: dict[int, Worker] = {}
+        self._environment = {**os.environ, "TMPDIR": str(folder)} if folder else None
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", FORKS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._environment,
         )
         return self
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

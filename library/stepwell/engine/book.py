@@ -32,6 +32,8 @@ class Book:
 
     def __init__(self, recorder: Recorder, lease: Lease, entries: Iterable[Entry], room: Room, load: Load) -> None:
         self.entries = {entry.key: entry for entry in entries}
+        self.under_way: set[str] = set()
+        """Keys of calls that have no outcome yet, and of steps that wait to be told that they are on disk."""
         self._progressed = False
         self._effects = {
             name: entry for entry in self.entries.values() if (name := _effect_name(entry.key, entry.label)) is not None
@@ -183,8 +185,7 @@ class Book:
             ProtocolViolation: its key is taken.
         """
         check_step(frame)
-        if frame.key in self.entries:
-            raise ProtocolViolation(f"the guest recorded {frame.key!r} twice")
+        self._check_new(frame.key)
         self._room.take_step(ENTRY_BYTES + len(frame.key) + len(frame.name) + len(bytes(frame.value)))
         status = "ok" if frame.status == "ok" else "error" if frame.final else "retry"
         error = None if frame.error is None else msgspec.json.encode(frame.error).decode()
@@ -212,8 +213,7 @@ class Book:
             ProtocolViolation: its key is taken, or the number is not the next.
         """
         check_key(key)
-        if key in self.entries:
-            raise ProtocolViolation(f"the guest recorded {key!r} twice")
+        self._check_new(key)
         self._room.take_step(ENTRY_BYTES + len(key))
         self._count(n, key)
         self._seq += 1
@@ -228,8 +228,7 @@ class Book:
             ProtocolViolation: its key is taken or belongs to no attempt, or it holds no readings.
         """
         check_readings(frame)
-        if frame.key in self.entries:
-            raise ProtocolViolation(f"the guest sent the readings {frame.key!r} twice")
+        self._check_new(frame.key)
         now = time.time()
         value = msgspec.json.encode({"seed": frame.seed, "times": frame.times})
         self._room.take_step(ENTRY_BYTES + len(frame.key) + len(value))
@@ -269,6 +268,10 @@ class Book:
         self._effects = {name: self.entries[entry.key] for name, entry in self._effects.items()}
         self._cut = {place: self.entries[entry.key] for place, entry in self._cut.items()}
         return chunks
+
+    def _check_new(self, key: str) -> None:
+        if key in self.entries or key in self.under_way:
+            raise ProtocolViolation(f"the guest recorded {key[:200]!r} twice")
 
     def _count(self, n: int, key: str) -> None:
         if n != self._delivered + 1 or key in self._taken:

@@ -22,8 +22,13 @@ def end_run(
     error: str | None = None,
     reason: str | None = None,
     data: JsonObject | None = None,
-) -> None:
-    """End a run: void what it waits for, write its last event, tell a parent that waits for it."""
+) -> bool:
+    """End a run: void what it waits for, write its last event, tell a parent that waits for it.
+
+    False if it was to be cancelled and is wanted again meanwhile: it goes on.
+    """
+    if status is RunStatus.CANCELLED and runs.go_on_uncancelled(connection, row.id):
+        return False
     runs.finish_run(connection, row.id, status, now, output=output, error=error, reason=reason)
     journal.doubt_open(connection, row.id)
     if status in (RunStatus.COMPLETED, RunStatus.TERMINATED, RunStatus.REJECTED):
@@ -34,6 +39,7 @@ def end_run(
         decision = child_decision(status, output, error, reason)
         if waits.decide_wait(connection, row.parent_id, row.parent_key, decision, now):
             runs.wake_run(connection, row.parent_id)
+    return True
 
 
 def decide_for_ended_child(connection: sqlite3.Connection, parent_id: str, key: str, now: float) -> None:

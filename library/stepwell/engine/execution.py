@@ -136,6 +136,7 @@ class Execution:
             services.recorder, self.lease, entries, room,
             lambda seq: database.read(lambda c: journal.read_value(c, run_id, seq)),
         )  # fmt: skip
+        self._open = self._book.under_way
         self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_changed)
         self._calls = Calls(services, self.run, self._waits)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
@@ -164,8 +165,7 @@ class Execution:
         level, first = guest.level, self.run.attempts == 1
         self._book.note_attempt(level, restored)
         data: JsonObject = {"attempt": self.run.attempts, "sandbox": level, "worker": self._services.worker}
-        if not first:
-            # An event at every wake-up of a long run: it must not hold all its names.
+        if not first:  # an event at every wake-up of a long run: it must not hold all its names
             data |= {"restored": list(restored[-MAX_NAMED:]), "steps": len(restored)}
             self._book.trim()
         self._book.event("run.started" if first else "run.resumed", data)
@@ -353,8 +353,7 @@ class Execution:
 
     def _wait_changed(self) -> None:
         self._count_work()
-        # The guest may have said that it is idle before the task that answers its call came to open the wait.
-        if self._idle:
+        if self._idle:  # said before the task that answers its call came to open the wait
             self._services.orders.notify(self.run.id)
 
     def _children_rest(self, expected: int) -> bool:
@@ -375,11 +374,11 @@ class Execution:
                 runs.add_work(connection, run.id, self._work.spent_s, self._cpu_s)
                 if end.error is not None:
                     retries.count_failure(connection, run.id)
-                children.extend(cancel_children(connection, run.id, f"its parent {run.id} ended as {end.status}"))
-                end_run(
+                if end_run(
                     connection, run, end.status, now, output=end.output, error=error, reason=end.reason,
                     data=end_data(end),
-                )  # fmt: skip
+                ):  # fmt: skip
+                    children.extend(cancel_children(connection, run.id, f"its parent {run.id} ended as {end.status}"))
 
             self._services.recorder.add(self.lease, write)
         await self._services.recorder.durable(self.lease)

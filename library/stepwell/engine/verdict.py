@@ -71,7 +71,8 @@ def last(frame: frames.GuestFrame, limits: RunLimits) -> End:
 
 def crash(end: Exit, limits: RunLimits) -> End:
     """Return what becomes of a run whose process died: its own fault, or tried again."""
-    if end.signal == signal.SIGKILL and end.limit in (None, "memory_bytes"):
+    outside = end.signal is None and end.code is None  # it could not even be reaped
+    if (outside or end.signal == signal.SIGKILL) and end.limit in (None, "memory_bytes"):
         log.warning("a workflow's process was killed from outside: %s", end.detail or "no reason is known")
         return End(RunStatus.PENDING)
     if end.limit is not None:

@@ -307,6 +307,13 @@ def take_cancel_back(connection: sqlite3.Connection, run_id: str) -> None:
     connection.execute("UPDATE runs SET cancel_reason = NULL WHERE id = ? AND status = 'running'", (run_id,))
 
 
+def go_on_uncancelled(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Let go of a run whose cancel was taken back while its holder obeyed it; False if it was not."""
+    sql = """UPDATE runs SET status = 'pending', owner = NULL, wake_at = NULL
+             WHERE id = ? AND status = 'running' AND cancel_reason IS NULL AND unwinding IS NULL"""
+    return connection.execute(sql, (run_id,)).rowcount == 1
+
+
 def list_cancelled(connection: sqlite3.Connection, worker: str) -> list[str]:
     """Return the held runs of a worker that shall end."""
     sql = "SELECT id FROM runs WHERE owner = ? AND status = 'running' AND cancel_reason IS NOT NULL"
