@@ -1,6 +1,7 @@
 """Running workflows without a terminal."""
 
 import json
+import re
 
 import pytest
 
@@ -173,13 +174,19 @@ def test_runs_are_listed_by_status_and_workflow_in_pages(stepwell: Stepwell) -> 
 
 def test_show_tells_the_timeline_the_logs_and_the_journal(stepwell: Stepwell) -> None:
     stepwell.create("order", ORDER)
-    stepwell.here("run", "order", "amount=5", "--run-id", "o1")
+    ran = stepwell.here("run", "order", "amount=5", "--run-id", "o1")
+    assert "\n  | [charge] charging 5\n" in ran.err
 
     run = stepwell.json("show", "o1", "--timeline", "--logs", "--journal")
 
     assert "step.completed" in [event["type"] for event in run["timeline"]]
     assert [line["text"].strip() for line in run["logs"]] == ["charging 5"]
     assert [entry["name"] for entry in run["journal"] if entry["kind"] == "step"] == ["charge"]
+    stepwell.here("cancel", "o1")
+    followed = stepwell.here("show", "o1", "--logs", "--follow")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} stdout   \[charge\] charging 5\n", followed.out)
+    assert "order cancelled" in followed.err
+    assert stepwell.here("show", "o1", "--timeline", "--follow").code == 2
     near = stepwell.here("show", "o2")
     assert near.code == 2
 

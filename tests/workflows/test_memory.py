@@ -12,6 +12,7 @@ from stepwell.model.sizes import MIB
 from stepwell.ports import GuestProcess
 from stepwell_sandbox.memory import available_bytes
 from stepwell_server import Session
+from stepwell_server.cli.doctor_memory import examine_memory
 from stepwell_server.results import run_result
 from support.outside import Outside
 from support.server import LOCAL_HTTP, make_home
@@ -55,6 +56,11 @@ async def test_a_burst_queues_for_memory_and_says_so(tmp_path: Path, outside: Ou
         assert [bool(listed[run.id]) for run in runs] == [False] * 2 + [True] * 4
         (worker,) = await session.app.engine.workers()
         assert (worker.queue, worker.memory_bytes, worker.memory_budget) == ("memory", 256 * MIB, 256 * MIB)
+        told = await examine_memory(session.app.home, session.app.settings)
+        assert "may use 256 MiB together, 128 MiB each" in told[0].text
+        assert [finding.text for finding in told[1:]] == [
+            "runs are queued, waiting for memory: those under way count with 256 MiB"
+        ]
 
         assert (await session.cancel(runs[3])).status is RunStatus.CANCELLED
         assert (await session.get(runs[3])).started_at is None

@@ -144,12 +144,13 @@ class Dispatcher:
     def _place(self, run: NewRun) -> Generator[None, None, None]:
         """Keep a place for a run while it is stored."""
         self._starting += 1
-        self._services.memory.take(run.id, run.version)
+        place = f"new {run.id}"  # the id may turn out to be that of a run which is under way
+        self._services.memory.take(place, run.version)
         try:
             yield
         finally:
             self._starting -= 1
-            self._services.memory.give_back(run.id)
+            self._services.memory.give_back(place)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
