@@ -180,7 +180,11 @@ def test_doctor_and_config_check_name_the_mistakes(stepwell: Stepwell) -> None:
 
 
 def test_version_is_printed(stepwell: Stepwell) -> None:
-    assert set(stepwell.json("version")) == {"stepwell", "python", "platform"}
+    told = stepwell.json("version")
+
+    assert set(told) == {"stepwell", "python", "platform"}
+    shown = stepwell.here("--version")
+    assert (shown.code, shown.out) == (0, f"stepwell {told['stepwell']}\n")
 
 
 def test_commands_leave_no_process_and_no_worker_behind(stepwell: Stepwell) -> None:

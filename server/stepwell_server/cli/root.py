@@ -60,6 +60,7 @@ _ENTRIES = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong request, 3 waiting, 4 in doubt, 130 interrupted.",
 )
+@click.version_option(package_name="stepwell", message="stepwell %(version)s", help="Print the version and exit.")
 def root() -> None:
     """Stored, sandboxed, durable Python workflows."""
 
