@@ -30,11 +30,11 @@ LIMITS = Limits(cpu_s=1, total_bytes=32 << 20, output_bytes=64 << 10)
 WALL_S = 3.0
 """Longer than an attack waits for its violation to be seen."""
 AT_ONCE = 8
-GROWTH = 200 << 20
+GROWTH = 300 << 20
 """Bytes by which the host may grow."""
 LOSSES = {
     "A": set[str](),
-    "A2": {"fs_deleted_but_open"},
+    "A2": set[str](),
     "B": {
         "fs_stat_metadata", "fs_proc_enumerate",  # that a file or a process exists, and its size and times
         "fs_deleted_but_open",

@@ -130,6 +130,8 @@ class Channel(asyncio.Protocol):
         try:
             if self._waiting > WAITING_BYTES:
                 self._refuse_to_hold()
+            if self._failure:
+                return
             async with self._sending:
                 if not self.ended and not self._failure and not self._transport.is_closing():
                     self._transport.write(encode())

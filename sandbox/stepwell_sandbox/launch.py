@@ -11,6 +11,8 @@ from stepwell_sandbox.scratch import GUEST_CODE, Folder
 from stepwell_sandbox.starter import Program
 
 _CODE_INSIDE, _RUNS_INSIDE, _PACKAGES_INSIDE = "/stepwell", "/scratch", "/packages"
+SHARED_SCRATCH_BYTES = 1 << 30
+"""Of all runs together where they have no mounts of their own: it bounds what is deleted and still open, too."""
 _IMPORT_ZYGOTE = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
 )
@@ -65,6 +67,7 @@ def prepare(
         readable=_readable(level, interpreter, folder, code, packages),
         scratch_root=_scratch_root(level, folder),
         packages=_packages_path(level, packages),
+        scratch_inside=level.bubblewrap and not level.own_namespaces,
     )
     python = (interpreter.executable, *OPTIONS, "-c", _IMPORT_ZYGOTE, code, str(control_fd))
     user = NOBODY if drops_root(interpreter, folder) else None
@@ -138,7 +141,7 @@ def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder, packa
     if packages is not None:
         options += ["--ro-bind", str(packages), _PACKAGES_INSIDE]
     if not level.own_namespaces:
-        options += ["--bind", str(folder.runs), _RUNS_INSIDE]
+        options += ["--size", str(SHARED_SCRATCH_BYTES), "--tmpfs", _RUNS_INSIDE]
     for device in ("/dev/null", "/dev/urandom"):
         options += ["--dev-bind", device, device]
     return [*options, "--remount-ro", "/", "--chdir", "/"]

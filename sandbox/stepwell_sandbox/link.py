@@ -205,7 +205,8 @@ class Link:
             SandboxUnavailable: it could not be started or confined.
         """
         number = next(self._numbers)
-        scratch = f"{self._machine.folder.runs}/{number}" if self._plan.scratch_root else None
+        on_disk = self._plan.scratch_root and not self._plan.scratch_inside
+        scratch = f"{self._machine.folder.runs}/{number}" if on_disk else None
         child = ZygoteChild(scratch, self._shared_bytes)
         channel = Channel(limits)
         ours, theirs = socket.socketpair()

@@ -26,6 +26,7 @@ from stepwell_sandbox.confine import landlock, libc, namespaces
 from stepwell_sandbox.confine.confinement import PRIVATE_SCRATCH, Confinement
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.confine.quota import over_quota
+from stepwell_sandbox.confine.removal import remove_tree
 from stepwell_sandbox.wire import HEADER
 
 MAX_MESSAGE = 65536  # bytes; ours are a few hundred
@@ -206,6 +207,8 @@ class Zygote:
         child = self._children.pop(pidfd)
         os.close(pidfd)
         _, status, usage = os.wait4(child.pid, 0)
+        if self._plan.scratch_inside:
+            _remove(child.scratch)
         self._tell(
             {
                 "gone": child.id,
@@ -221,6 +224,13 @@ class Zygote:
             if child.limit is None and over_quota(child.scratch, child.scratch_bytes, namespaces.MAX_FILES):
                 child.limit = "scratch_bytes"
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _remove(scratch: str) -> None:
+    try:
+        remove_tree(scratch)
+    except OSError:  # it fills a little of a file system that ends with this process
+        return
 
 
 def _send_unconfined(channel: int, error: BaseException) -> None:

@@ -17,6 +17,8 @@ class Plan:
     readable: tuple[str, ...]
     scratch_root: str
     """Where scratch directories are made; empty for none."""
+    scratch_inside: bool
+    """That is a file system of the zygote's own, which deletes them."""
     packages: str = ""
     """Where the packages are that guests may import; empty for none."""
 
