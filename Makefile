@@ -6,7 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test quick exhaustive check fix build rows bench clean
+.PHONY: help setup demo test quick exhaustive isolation check fix build rows bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
@@ -38,6 +38,10 @@ quick: setup ## run the tests that are not marked slow
 exhaustive: setup ## run the rest of the large matrices, which CI runs too
 	@echo "exhaustive: every isolation level against every attack"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -m exhaustive $(ARGS)
+
+isolation: setup ## run every attack in every configuration this machine has: users, Pythons, levels, outer sandboxes
+	@echo "isolation: the whole matrix, some minutes"
+	@cd tests && ../$(BIN)/python -m isolation $(ARGS)
 
 check: setup ## format, lint, types, import rules
 	@echo "check: ruff, pyright, import-linter"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from stepwell.errors import RunError, SandboxUnavailable
 from stepwell.ports.frames import Call, Done, Failed, GuestFrame, Log, Outcome, Start
@@ -83,6 +82,8 @@ def start_frame(source: str, **inputs: object) -> Start:
 @asynccontextmanager
 async def confined(level: str, tmp_path: Path) -> AsyncGenerator[Link]:
     """Start a zygote at exactly this level, or skip the test where the machine cannot."""
+    import pytest  # the matrix of isolation has interpreters without it
+
     folder = Folder(tmp_path, (RAW_GUEST,))
     try:
         try:

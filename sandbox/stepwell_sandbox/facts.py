@@ -159,7 +159,8 @@ def _nesting(files: _Files, variables: Mapping[str, str], container: str) -> str
         if variables.get(name):
             return program
     mapped = files.read("/proc/self/uid_map").split()
-    if not container and mapped and mapped[-1] != _ALL_USERS:
+    # A container may have many user ids of its own; a single one is what sandboxes map.
+    if mapped and (mapped[2:] == ["1"] or (not container and mapped[-1] != _ALL_USERS)):
         return "a user namespace of another sandbox"
     return ""
 

@@ -13,6 +13,7 @@ from stepwell_sandbox.starter import Program
 _CODE_INSIDE, _RUNS_INSIDE, _PACKAGES_INSIDE = "/stepwell", "/scratch", "/packages"
 SHARED_SCRATCH_BYTES = 1 << 30
 """Of all runs together where they have no mounts of their own: it bounds what is deleted and still open, too."""
+_TMP = "/tmp"  # noqa: S108  inside the sandbox
 _IMPORT_ZYGOTE = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
 )
@@ -65,6 +66,7 @@ def prepare(
         paths=level.paths,
         hidden_files=level.bubblewrap,
         readable=_readable(level, interpreter, folder, code, packages),
+        private_scratch=_private_scratch(interpreter),
         scratch_root=_scratch_root(level, folder),
         packages=_packages_path(level, packages),
         scratch_inside=level.bubblewrap and not level.own_namespaces,
@@ -90,6 +92,12 @@ def code_path(level: Level, folder: Folder) -> str:
 def drops_root(interpreter: Interpreter, folder: Folder) -> bool:
     """Say whether a server of root runs its guests as nobody, which the interpreter's place must allow."""
     return os.geteuid() == 0 and interpreter.open_to_all and readable_by_others(folder.code)
+
+
+def _private_scratch(interpreter: Interpreter) -> str:
+    """Return a directory that hides nothing when it is mounted over: an interpreter may be installed under /tmp."""
+    needed = (interpreter.executable, *interpreter.shared)
+    return _RUNS_INSIDE if any(path.startswith(f"{_TMP}/") for path in needed) else _TMP
 
 
 def _scratch_root(level: Level, folder: Folder) -> str:
@@ -130,7 +138,7 @@ def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder, packa
     for name, value in ENVIRONMENT.items():
         options += ["--setenv", name, value]
     # First, so that what is bound below it stays visible: an interpreter may be installed under /tmp.
-    options += ["--dir", "/tmp"]  # noqa: S108  inside the sandbox
+    options += ["--dir", _TMP, "--dir", _RUNS_INSIDE]
     for path in interpreter.shared:
         options += ["--symlink", os.readlink(path), path] if Path(path).is_symlink() else ["--ro-bind", path, path]
     if not any(interpreter.executable.startswith(path + "/") for path in interpreter.shared):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell_sandbox.confine import landlock, libc, namespaces
-from stepwell_sandbox.confine.confinement import PRIVATE_SCRATCH, Confinement
+from stepwell_sandbox.confine.confinement import Confinement
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.confine.quota import over_quota
 from stepwell_sandbox.confine.removal import remove_tree
@@ -199,7 +199,7 @@ class Zygote:
 
     def _scratch(self, run: int) -> str:
         if self._plan.own_namespaces:
-            return PRIVATE_SCRATCH
+            return self._plan.private_scratch
         return f"{self._plan.scratch_root}/{run}" if self._plan.scratch_root else ""
 
     def _reap(self, pidfd: int) -> None:

@@ -189,7 +189,18 @@ def test_the_windows_subsystem_is_told_apart(
         ({"CODEX_SANDBOX_NETWORK_DISABLED": "1"}, FILTERED, "Codex", "stepwell setup codex"),
         ({"SANDBOX_RUNTIME": "1"}, FILTERED, "the sandbox of Claude Code", "stepwell setup claude-code"),
         ({}, {"/.flatpak-info": ""}, "Flatpak", "outside of Flatpak"),
-        ({}, {"/proc/self/uid_map": "1000 1000 1\n"}, "a user namespace of another sandbox", "allow user namespaces"),
+        (
+            {},
+            {"/proc/self/uid_map": "0 100000 65536\n"},
+            "a user namespace of another sandbox",
+            "allow user namespaces",
+        ),
+        (
+            {},
+            {"/proc/self/uid_map": "1000 1000 1\n", "/.dockerenv": ""},
+            "a user namespace of another sandbox",
+            "allow user namespaces",
+        ),
     ],
 )
 def test_inside_another_programs_sandbox_it_is_named(

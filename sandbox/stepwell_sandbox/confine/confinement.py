@@ -8,8 +8,6 @@ from stepwell_sandbox.confine.bpf import Program
 from stepwell_sandbox.confine.plan import Plan, ProcessLimits
 from stepwell_sandbox.wire import GUEST_FD
 
-PRIVATE_SCRATCH = "/tmp"  # noqa: S108 - a mount of the run's own
-
 
 class Confinement:
     """Puts a plan's layers on the calling process.

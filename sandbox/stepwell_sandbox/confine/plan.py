@@ -15,8 +15,10 @@ class Plan:
     hidden_files: bool
     """A mount namespace hides the files of the machine."""
     readable: tuple[str, ...]
+    private_scratch: str
+    """Where a child with namespaces of its own mounts its scratch directory."""
     scratch_root: str
-    """Where scratch directories are made; empty for none."""
+    """Where those of the others are made; empty for none."""
     scratch_inside: bool
     """That is a file system of the zygote's own, which deletes them."""
     packages: str = ""
