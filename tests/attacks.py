@@ -27,8 +27,10 @@ from stepwell_sandbox.link import Link
 
 FOLDER = Path(__file__).parent / "sandbox" / "escapes"
 LIMITS = Limits(cpu_s=1, total_bytes=32 << 20, output_bytes=64 << 10)
-WALL_S = 3.0
-"""Longer than an attack waits for its violation to be seen."""
+WALL_S, LONG_WALL_S = 3.0, 20.0
+"""The first for attacks that may end by it, the second, never met on a machine that works, for all others."""
+ENDED_BY_WALL = ("resource", "crash", "process")
+"""Categories."""
 AT_ONCE = 8
 GROWTH = 300 << 20
 """Bytes by which the host may grow."""
@@ -72,6 +74,11 @@ class Attack(msgspec.Struct, frozen=True):
         return (FOLDER / "prelude.py.txt").read_text() + own if "prelude" in self.flags else own
 
     @property
+    def wall_s(self) -> float:
+        killed = "kill" in (self.check or "") or self.category.startswith(ENDED_BY_WALL)
+        return WALL_S if killed else LONG_WALL_S
+
+    @property
     def alone(self) -> bool:
         """It is judged by what happens to the host or to a run beside it."""
         return bool({"with-victim-run", "alone"} & set(self.flags)) or "parent-mem" in (self.check or "")
@@ -106,7 +113,7 @@ class Attacker:
     def __init__(self, link: Link, world: World) -> None:
         self.link = link
         self.world = world
-        self.inputs = world.inputs | {
+        self.inputs: dict[str, Any] = world.inputs | {
             "refused_calls": refused_calls(), "paths": link.level.paths,
         }  # fmt: skip
         self.trial = Trial(link.level.name)
@@ -145,7 +152,7 @@ class Attacker:
         async with asyncio.TaskGroup() as tasks:
             beside = None
             if "with-victim-run" in attack.flags:
-                told = {"secret": self.world.inputs["runs_secret"], "who": "victim", "seconds": 1.0}
+                told: dict[str, Any] = {"secret": self.world.inputs["runs_secret"], "who": "victim", "seconds": 1.0}
                 beside = tasks.create_task(self.attack(VICTIM, "victim", **told))
             wrong += await self._run_one(attack)
         if beside and beside.result()[0].value != "victim":
@@ -155,14 +162,14 @@ class Attacker:
         return wrong + self.world.damage() + await self._health()
 
     async def _run_one(self, attack: Attack) -> list[str]:
-        ran, late = await self.attack(attack.source, attack.name, **self.inputs)
+        ran, late = await self.attack(attack.source, attack.name, attack.wall_s, **self.inputs)
         if "two-phase" in attack.flags:
             first = [f"escaped: {ran.value}"] if is_escape(ran.value) else []
             ran, late = await self.attack(attack.source, attack.name, **(self.inputs | {"phase": 2}))
             return first + judge(attack, ran, late=late)
         return judge(attack, ran, late=late)
 
-    async def attack(self, source: str, name: str, **inputs: Any) -> tuple[Ran, bool]:
+    async def attack(self, source: str, name: str, wall_s: float = LONG_WALL_S, **inputs: Any) -> tuple[Ran, bool]:
         """Return what came of a run and whether its time was over."""
         process = await self.link.spawn(LIMITS, lambda: None)
 
@@ -175,7 +182,7 @@ class Attacker:
             return Outcome(call.id, 0.0, value=msgspec.Raw(msgspec.json.encode(values.get(call.name))))
 
         try:
-            async with asyncio.timeout(WALL_S):
+            async with asyncio.timeout(wall_s):
                 return await drive(process, source, answer, **inputs), False
         except TimeoutError:
             return Ran(exit=await process.close()), True

@@ -11,7 +11,7 @@ import msgspec
 from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
 from stepwell.ports.frames import Done, Start
 from stepwell.ports.limits import Limits
-from stepwell_sandbox import plain
+from stepwell_sandbox import plain, seatbelt
 from stepwell_sandbox.facts import Facts, read_facts
 from stepwell_sandbox.launch import LEVELS, Level, code_path, drops_root
 from stepwell_sandbox.link import PROBE, Link, Machine
@@ -19,6 +19,7 @@ from stepwell_sandbox.plain import PlainStart
 from stepwell_sandbox.process import DiedEarly
 from stepwell_sandbox.report import Report, describe
 from stepwell_sandbox.scratch import Folder
+from stepwell_sandbox.seatbelt_start import start_seatbelt
 
 NAMES = (*LEVELS, plain.NAME)
 """Strongest first. C and `none` are used only when they are named."""
@@ -35,8 +36,19 @@ class Found:
     """The chosen level, and what an operator should know about it."""
 
     level: Level | None
-    """None: plain processes."""
+    """None: processes without a zygote, under Seatbelt or plain, as the report says."""
     report: Report
+
+
+async def start_again(found: Found, machine: Machine) -> Link | PlainStart:
+    """Start the level that was found before.
+
+    Raises:
+        SandboxUnavailable: it does not start or hold any more.
+    """
+    if found.level is not None:
+        return await start_proven(found.level, machine)
+    return await start_seatbelt(machine) if found.report.level == seatbelt.NAME else PlainStart(machine)
 
 
 async def choose(minimum: str, machine: Machine) -> tuple[Found, Link | PlainStart]:
@@ -47,14 +59,16 @@ async def choose(minimum: str, machine: Machine) -> tuple[Found, Link | PlainSta
         SandboxUnavailable: none of them can be enforced here; the hint says how to mend that.
     """
     report, link = await climb(minimum, machine)
-    if link is not None:
+    if isinstance(link, Link):
         return Found(link.level, report), link
+    if link is not None:
+        return Found(None, report), link
     if minimum == plain.NAME:
         return Found(None, report), PlainStart(machine)
     raise SandboxUnavailable(report.refusal, hint=report.hint)
 
 
-async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
+async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | PlainStart | None]:
     """Try the levels from the strongest down to `minimum`.
 
     Raises:
@@ -64,6 +78,8 @@ async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
         raise ConfigError(f"there is no isolation level {minimum!r}", hint=f"Use one of {', '.join(NAMES)}.")
     facts = await asyncio.to_thread(read_facts, landlock_abi())
     refused: list[tuple[str, str]] = []
+    if facts.system == "darwin":
+        return await _climb_macos(minimum, machine, facts)
     link: Link | None = None
     for level in LEVELS.values():
         try:
@@ -77,6 +93,20 @@ async def climb(minimum: str, machine: Machine) -> tuple[Report, Link | None]:
             break
     reached = link.level.name if link else plain.NAME if minimum == plain.NAME else ""
     return describe(minimum, reached, facts, tuple(refused), _warnings(reached, machine, facts)), link
+
+
+async def _climb_macos(minimum: str, machine: Machine, facts: Facts) -> tuple[Report, PlainStart | None]:
+    why = f"macOS has {seatbelt.NAME} alone, which counts as B"
+    if minimum in seatbelt.ACCEPTED_FOR:
+        try:
+            start = await start_seatbelt(machine)
+        except SandboxUnavailable as error:
+            why = error.message
+        else:
+            warnings = ("Seatbelt is used as documented and was never tried with Stepwell on a Mac",)
+            return describe(minimum, seatbelt.NAME, facts, (("A", why),), warnings), start
+    reached = plain.NAME if minimum == plain.NAME else ""
+    return describe(minimum, reached, facts, ((seatbelt.NAME, why),), _warnings(reached, machine, facts)), None
 
 
 def _warnings(reached: str, machine: Machine, facts: Facts) -> tuple[str, ...]:

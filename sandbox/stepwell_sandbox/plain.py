@@ -29,15 +29,24 @@ class PlainProcess:
 
     def __init__(self, starter: Starter, scratch: Path) -> None:
         self.ended: asyncio.Future[Reaped] = asyncio.get_running_loop().create_future()
+        self.said = ""
+        """What it wrote to its standard error, once it has ended."""
         self._starter = starter
         self._scratch = scratch
+        self._limit: str | None = None
         starter.ended.add_done_callback(self._finish)
 
     def _finish(self, future: asyncio.Future[Ended]) -> None:
         ended = future.result()
+        self.said = self._starter.said()
         self._starter.close()
         if not self.ended.done():
-            self.ended.set_result(Reaped(ended.status, ended.cpu_s, ended.max_rss_bytes))
+            self.ended.set_result(Reaped(ended.status, ended.cpu_s, ended.max_rss_bytes, self._limit))
+
+    def stop_at(self, limit: str) -> None:
+        """Kill it because it crossed a limit."""
+        self._limit = limit
+        self._starter.kill()
 
     @property
     def shared_bytes(self) -> int:
@@ -60,11 +69,11 @@ class PlainProcess:
 class PlainStart:
     """Starts plain processes; stands where a zygote's link stands."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.level = NAME
+    def __init__(self, machine: Machine, level: str = NAME) -> None:
+        self.level = level
         self.lost = asyncio.Event()
         self.spawned = 0
-        self._machine = machine
+        self.machine = machine
         self._numbers = itertools.count(1)
         self._bodies: dict[int, PlainProcess] = {}
 
@@ -73,20 +82,22 @@ class PlainStart:
         """How many of its processes live."""
         return len(self._bodies)
 
-    async def spawn(self, limits: Limits, on_violation: Callable[[], None], _entry: str = "") -> ConfinedProcess:
-        """Return a new process that is ready.
+    async def spawn(self, limits: Limits, on_violation: Callable[[], None], entry: str = "") -> ConfinedProcess:
+        """Return a new process that is ready, and that runs `module:function` or, without one, the machine's guest.
 
         Raises:
             SandboxUnavailable: it could not be started.
         """
         number = next(self._numbers)
-        scratch = self._machine.folder.runs / str(number)
+        scratch = self.machine.folder.runs / str(number)
         await asyncio.to_thread(scratch.mkdir, 0o700)
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
         with theirs:
             await channel.open(ours)
-            starter = Starter(self._program(limits, theirs.fileno(), scratch), theirs.fileno())
+            python = self._python(entry or self.machine.guest_entry, limits, theirs.fileno())
+            program = Program(self.command(python, scratch), ENVIRONMENT, folder=str(scratch))
+            starter = Starter(program, theirs.fileno())
             body = PlainProcess(starter, scratch)
             self._bodies[number] = body
             body.ended.add_done_callback(lambda _: self._bodies.pop(number, None))
@@ -96,12 +107,16 @@ class PlainStart:
             except OSError as error:
                 await process.close()
                 raise SandboxUnavailable(f"a process could not be started: {error}") from error
+            self.attend(body, starter.pid, scratch, limits)
         try:
             async with asyncio.timeout(READY_S):
                 await process.become_ready()
         except TimeoutError as error:
             await process.close()
             raise SandboxUnavailable(f"a process was not ready within {READY_S:g} s") from error
+        except SandboxUnavailable as error:
+            await process.close()
+            raise SandboxUnavailable(self.explain(error.message, body.said), hint=error.hint) from error
         except BaseException:
             await process.close()
             raise
@@ -115,9 +130,18 @@ class PlainStart:
         if bodies:
             await asyncio.wait([body.ended for body in bodies], timeout=READY_S)
 
-    def _program(self, limits: Limits, fd: int, scratch: Path) -> Program:
-        entry, folder = self._machine.guest_entry, self._machine.folder
-        packages = "" if self._machine.packages is None else str(self._machine.packages)
-        told = (str(folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))), packages)
-        command = (self._machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told)
-        return Program(command, ENVIRONMENT, folder=str(scratch))
+    def command(self, python: tuple[str, ...], scratch: Path) -> tuple[str, ...]:
+        """Return what starts an interpreter; at level `none` that is itself."""
+        return python
+
+    def explain(self, message: str, said: str) -> str:
+        """Return why a process did not start, from the error and from what it wrote."""
+        return f"{message}: {said}" if said else message
+
+    def attend(self, body: PlainProcess, pid: int, scratch: Path, limits: Limits) -> None:
+        """Do what a process needs while it lives; at level `none` nothing."""
+
+    def _python(self, entry: str, limits: Limits, fd: int) -> tuple[str, ...]:
+        packages = "" if self.machine.packages is None else str(self.machine.packages)
+        told = (str(self.machine.folder.code), entry, str(fd), json.dumps(asdict(kernel_limits(limits))), packages)
+        return (self.machine.interpreter.executable, *OPTIONS, "-c", _IMPORT_GUEST, *told)

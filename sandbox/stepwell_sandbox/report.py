@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stepwell_sandbox import mend
+from stepwell_sandbox import mend, seatbelt
 from stepwell_sandbox.facts import Facts
 from stepwell_sandbox.launch import LEVELS, Level
 
@@ -17,6 +17,11 @@ LOSSES = {
         "a workflow can learn that a file or process exists, and a file's size, owner and times; no contents",
         "the scratch directory's size is measured every 50 ms, so it can be exceeded for as long",
         "C extensions that are not loaded beforehand cannot be imported",
+    ),
+    "seatbelt": (
+        "the size of memory and of the scratch directory is measured every 100 ms, so both can be exceeded for as long",
+        "a workflow that is left by a killed server ends only at its limits",
+        "it was never tried on a Mac",
     ),
     "C": ("workflows have no files at all: no scratch directory, no late imports",),
     "none": ("everything: workflows can read and change what this user can",),
@@ -88,10 +93,19 @@ def describe(
         refused: Levels and why they were refused.
         warnings: What else an operator should know.
     """
-    return Report(level, minimum, _layers(LEVELS.get(level), LEVELS.get(minimum), facts), refused, warnings, facts)
+    return Report(level, minimum, _layers(level, LEVELS.get(minimum), facts), refused, warnings, facts)
 
 
-def _layers(proven: Level | None, wanted: Level | None, facts: Facts) -> tuple[Layer, ...]:
+def _macos_layers(level: str) -> tuple[Layer, ...]:
+    present = level == seatbelt.NAME
+    stops = "reading and writing files of the machine, the network, starting processes, signals"
+    return (Layer(seatbelt.NAME, present, stops, "" if present else mend.leave_system("darwin"), needed=True),)
+
+
+def _layers(level: str, wanted: Level | None, facts: Facts) -> tuple[Layer, ...]:
+    proven = LEVELS.get(level)
+    if facts.system == "darwin":
+        return _macos_layers(level)
     usable = facts.bubblewrap is not None and not facts.bubblewrap.refusal
     spaces = mend.allow_namespaces(facts) if usable else mend.install_bubblewrap(facts)
     outer, inner = proven is not None and proven.bubblewrap, proven is not None and proven.own_namespaces

@@ -12,7 +12,7 @@ from stepwell_sandbox import mend
 from stepwell_sandbox.environments import EnvironmentSandboxes
 from stepwell_sandbox.interpreter import find_interpreter, readable_by_others
 from stepwell_sandbox.launch import drops_root
-from stepwell_sandbox.levels import Found, choose, start_proven
+from stepwell_sandbox.levels import Found, choose, start_again
 from stepwell_sandbox.link import GUEST, GUEST_ENTRY, KEPT, Link, Machine, kernel_limits
 from stepwell_sandbox.plain import PlainStart
 from stepwell_sandbox.process import ConfinedProcess, DiedEarly
@@ -198,9 +198,7 @@ class ConfinedSandbox:
         if self._found is None:
             self._found, link = await choose(self._minimum, self._machine)
             return link
-        if self._found.level is None:
-            return PlainStart(self._machine)
-        return await start_proven(self._found.level, self._machine)
+        return await start_again(self._found, self._machine)
 
     def _retirement(self, link: Link | PlainStart) -> Callable[[], None]:
         """Return what to do when a guest of `link` breaks the protocol: it may know the layout of its siblings."""

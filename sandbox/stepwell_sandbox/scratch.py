@@ -28,6 +28,7 @@ ZYGOTE_CODE = (
     "stepwell_sandbox/zygote.py",
     "stepwell_sandbox/probes.py",
     "stepwell_sandbox/plain_guest.py",
+    "stepwell_sandbox/seatbelt_probes.py",
     "stepwell_sandbox/confine",
 )
 """What runs before confinement; guests may not read it again."""

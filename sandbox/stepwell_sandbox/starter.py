@@ -59,6 +59,11 @@ class Starter:
         self.ended: asyncio.Future[Ended] = self._loop.create_future()
         threading.Thread(target=self._run, name="stepwell-zygote", daemon=True).start()
 
+    @property
+    def pid(self) -> int:
+        """Its process id while it lives, 0 else."""
+        return self._pid or 0
+
     def said(self) -> str:
         """Return the start of what the program wrote to its standard error."""
         self._stderr.seek(0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isolation.stage import Python, Stage
+from isolation.stage import Python, Stage, unhidden
 
 USER = 1000
 TRIAL_S = 600
@@ -67,17 +67,17 @@ def cases(pythons: list[Python]) -> list[Case]:
 
 def run(case: Case, stage: Stage, folder: Path) -> dict[str, Any]:
     wrapper = SURROUNDINGS[case.around][0] if case.around else ()
-    command = [part.format(python=case.python.command) for part in wrapper]
+    command = [part.format(python=case.python.path) for part in wrapper]
     if command and shutil.which(command[0]) is None:
         return {"unavailable": f"{command[0]} is not installed"}
-    command += [case.python.command, "-m", "isolation.trial", case.level, str(folder / "trial")]
-    user = USER if os.getuid() == 0 and not case.root else None
-    if user is not None:
-        os.chown(folder, user, user)
+    command += [str(case.python.path), "-m", "isolation.trial", case.level, str(folder / "trial")]
+    if os.getuid() == 0 and not case.root:
+        os.chown(folder, USER, USER)
+        user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all", "--"]
+        command = [*unhidden(case.python, folder.with_name(f"{folder.name}-python")), *user, *command]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=TRIAL_S, check=False, cwd="/",
         env=case.python.environment(stage.code) | {"HOME": str(folder), "TMPDIR": str(folder)},
-        user=user, group=user, extra_groups=None if user is None else [],
     )  # fmt: skip
     if done.returncode:
         return {"broken": done.stderr.strip()[-1500:]}

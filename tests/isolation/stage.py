@@ -12,7 +12,19 @@ ROOT = Path(__file__).parents[2]
 OLDEST, NEWEST = 11, 14
 CODE = ("library/stepwell", "sandbox/stepwell_sandbox")
 TESTS = ("attacks.py", "attack_world.py", "confined.py", "isolation", "sandbox/escapes", "sandbox/guests")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "test", "tests", "site-packages", "*.a", "idlelib", "tkinter")
+_UNHIDE = """
+mkdir "$1" && mount --bind "$2" "$1" && mount -t tmpfs -o mode=755 none "$3" && mkdir -p "$2" && mount --bind "$1" "$2"
+shift 3
+exec "$@"
+"""
+
+
+def unhidden(python: "Python", aside: Path) -> list[str]:
+    """Return what starts a command where any user can read the interpreter, though its folder is closed to them."""
+    if python.hidden_by is None:
+        return []
+    prefix = python.path.parent.parent
+    return ["unshare", "--mount", "sh", "-c", _UNHIDE, "sh", str(aside), str(prefix), str(python.hidden_by)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +32,18 @@ class Python:
     """An interpreter that is ready to run a trial."""
 
     name: str
-    command: str
-    packages: str
+    path: Path
+    packages: Path
+
+    @property
+    def hidden_by(self) -> Path | None:
+        """The folder that other users may not pass on their way to it."""
+        return next((above for above in reversed(self.path.parents) if not above.stat().st_mode & 0o001), None)
 
     def environment(self, code: Path) -> dict[str, str]:
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "PYTHONPATH": os.pathsep.join([str(code), str(code / "tests"), self.packages]),
+            "PYTHONPATH": os.pathsep.join([str(code), str(code / "tests"), str(self.packages)]),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -63,7 +80,6 @@ class Stage:
 
     def _ready(self, name: str, path: Path) -> Python | None:
         packages = self.folder / f"packages-{name}"
-        command = self._open_to_all(name, path)
         options = ["--quiet", "--disable-pip-version-check", "--no-warn-script-location"]
         installed = subprocess.run(
             [str(path), "-m", "pip", "install", *options, "--target", str(packages), "msgspec"],
@@ -72,18 +88,4 @@ class Stage:
         if installed.returncode:
             print(f"Python {name} is left out: {installed.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
             return None
-        return Python(name, str(command), str(packages))
-
-    def _open_to_all(self, name: str, path: Path) -> Path:
-        """Return the interpreter, or a copy of it if other users cannot reach it."""
-        if os.getuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in path.parents):
-            return path
-        prefix = self.folder / f"python-{name}"
-        library = path.parent.parent / "lib"
-        (prefix / "bin").mkdir(parents=True)
-        shutil.copyfile(path, prefix / "bin" / path.name)
-        (prefix / "bin" / path.name).chmod(0o755)
-        shutil.copytree(library / f"python{name}", prefix / "lib" / f"python{name}", ignore=_LEFT_OUT, symlinks=True)
-        for shared in library.glob("libpython*"):
-            shutil.copyfile(shared, prefix / "lib" / shared.name)
-        return prefix / "bin" / path.name
+        return Python(name, path, packages)

@@ -26,7 +26,7 @@ async def start(level: str, machine: Machine) -> Link:
     if level != "auto":
         return await start_proven(LEVELS[level], machine)
     report, link = await climb("C", machine)
-    if link is None:
+    if not isinstance(link, Link):
         raise SandboxUnavailable(report.refusal)
     return link
 
