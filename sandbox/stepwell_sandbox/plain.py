@@ -82,8 +82,16 @@ class PlainStart:
         """How many of its processes live."""
         return len(self._bodies)
 
-    async def spawn(self, limits: Limits, on_violation: Callable[[], None], entry: str = "") -> ConfinedProcess:
-        """Return a new process that is ready, and that runs `module:function` or, without one, the machine's guest.
+    async def spawn(self, limits: Limits, on_violation: Callable[[], None], _entry: str = "") -> ConfinedProcess:
+        """Return a new process that is ready.
+
+        Raises:
+            SandboxUnavailable: it could not be started.
+        """
+        return await self.spawn_entry(limits, on_violation, self.machine.guest_entry)
+
+    async def spawn_entry(self, limits: Limits, on_violation: Callable[[], None], entry: str) -> ConfinedProcess:
+        """Return a new process that is ready and runs `module:function`.
 
         Raises:
             SandboxUnavailable: it could not be started.
@@ -95,7 +103,7 @@ class PlainStart:
         ours, theirs = socket.socketpair()
         with theirs:
             await channel.open(ours)
-            python = self._python(entry or self.machine.guest_entry, limits, theirs.fileno())
+            python = self._python(entry, limits, theirs.fileno())
             program = Program(self.command(python, scratch), ENVIRONMENT, folder=str(scratch))
             starter = Starter(program, theirs.fileno())
             body = PlainProcess(starter, scratch)

@@ -73,7 +73,7 @@ async def start_seatbelt(machine: Machine, program: str = seatbelt.PROGRAM) -> S
 async def _prove(start: SeatbeltStart) -> list[str]:
     folder = start.machine.folder
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = await start.spawn(Limits(), lambda: None, PROBE_ENTRY)
+        process = await start.spawn_entry(Limits(), lambda: None, PROBE_ENTRY)
         try:
             inputs: dict[str, Any] = {
                 "outside": [str(folder.path / "lock")],
