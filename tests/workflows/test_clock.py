@@ -19,7 +19,7 @@ def read():
             time.perf_counter_ns(), time.process_time(), list(time.localtime()), list(time.gmtime()), time.ctime(),
             time.asctime(), time.strftime("%c"), time.clock_gettime(time.CLOCK_REALTIME), str(now()),
             str(now(datetime.UTC)), str(datetime.datetime.utcnow()), str(datetime.datetime.today()),
-            str(datetime.date.today()), random.random(), random.choice("abcdefgh"), random.sample(range(99), 9),
+            str(datetime.date.today()), random.random(), random._inst.random(), random._inst.gauss(0, 1), random.choice("abcdefgh"), random.sample(range(99), 9),
             random.gauss(0, 1), one.random(), two.random(), secrets.token_urlsafe(9), secrets.randbelow(10**9),
             str(uuid.uuid1()), str(uuid.uuid4()), uuid.getnode(), os.urandom(9).hex(), os.getrandom(9).hex(),
             tempfile.mktemp(), ctx.now().isoformat(), ctx.random().random(), str(ctx.uuid())]

@@ -40,17 +40,22 @@ def replace_random() -> None:
     def getrandom(size: int, flags: int = 0) -> bytes:
         return urandom(size)
 
+    methods: dict[str, Any] = {}
     for name in random.__all__:
         plain = getattr(random, name)
         if isinstance(getattr(plain, "__self__", None), random.Random):
-            real.replace(random, name, by_place(name, plain))
+            draw = by_place(name, plain)
+            real.replace(random, name, draw)
+            methods[name] = staticmethod(draw)
     random.Random.seed = seed
+    # Some libraries take the generator behind these functions itself.
+    hidden: Any = random
+    hidden._inst = type("Random", (random.Random,), methods)()
     real.replace(os, "urandom", urandom)
     if hasattr(os, "getrandom"):
         real.replace(os, "getrandom", getrandom)
     # What SystemRandom, and with it `secrets`, takes its bytes from.
-    source: Any = random
-    source._urandom = urandom
+    hidden._urandom = urandom
     # It would keep a generator from the place of its first use.
     names: Any = tempfile
     names._RandomNameSequence.rng = property(lambda _: random)
