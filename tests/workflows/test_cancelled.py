@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.model import RunStatus
 from stepwell_server import Session
 from support.outside import Outside
 
@@ -95,3 +96,19 @@ async def test_branches_of_the_body_begin_in_their_place_on_a_replay(home: Path,
 
     assert run.error is None, run.error
     assert run.output == run.step_results["keep"]
+
+
+@pytest.mark.asyncio
+async def test_a_run_whose_starter_is_cancelled_is_worked_on_all_the_same(home: Path) -> None:
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("one", "def run():\n    return 1\n")
+        for n in range(40):  # a moment later each, from before the run is stored to after it has been taken up
+            start = asyncio.create_task(session.start("one"))
+            await asyncio.wait([start], timeout=n / 10_000)
+            start.cancel()
+            await asyncio.wait([start])
+        stored = [run.id for run in (await session.app.engine.list()).items]
+        ended = [await session.wait(run) for run in stored]
+
+    assert len(ended) > 10
+    assert {(run.status, run.attempts) for run in ended} == {(RunStatus.COMPLETED, 1)}

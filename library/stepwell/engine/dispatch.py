@@ -36,6 +36,7 @@ class Dispatcher:
         self._services = services
         self._slots = slots
         self._held: dict[str, asyncio.Task[None]] = {}
+        self._storing: set[asyncio.Task[bool]] = set()
         self._idle: set[str] = set()
         self._yielded: set[str] = set()
         self._queue: Queue = ""
@@ -45,7 +46,7 @@ class Dispatcher:
         self._kicked = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._boot = boot_id()
-        self._version = -1
+        self._version = self._foreign = -1
         self._swept = 0.0
 
     @asynccontextmanager
@@ -72,6 +73,8 @@ class Dispatcher:
             raise failed
 
     async def _leave(self) -> None:
+        if self._storing:
+            await asyncio.wait(self._storing)
         # What the guests have recorded first: once the runs are handed over, these writes would be fenced.
         await self._services.recorder.drain()
         await self._services.database.write(lambda c: workers.leave(c, self._services.worker))
@@ -104,6 +107,18 @@ class Dispatcher:
 
         `fill` writes what it begins with, in the same transaction.
         """
+        # Who asks may be cancelled meanwhile; a run that is stored as this process's must be worked on all the same.
+        storing = asyncio.create_task(self._store(run, fill))
+        self._storing.add(storing)
+        storing.add_done_callback(self._stored)
+        return await asyncio.shield(storing)
+
+    def _stored(self, storing: asyncio.Task[bool]) -> None:
+        self._storing.discard(storing)
+        if not storing.cancelled():
+            storing.exception()  # nobody may be there any more to take it
+
+    async def _store(self, run: NewRun, fill: Callable[[sqlite3.Connection], None] | None) -> bool:
         room, now = self._has_room(run.version), time.time()
 
         def insert(connection: sqlite3.Connection) -> RunRow | None:
@@ -239,7 +254,7 @@ class Dispatcher:
 
     async def _look(self) -> None:
         services, now = self._services, time.time()
-        version = await services.database.foreign_version()
+        version, foreign = await services.database.data_version(), await services.database.foreign_version()
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             await self._sweep()
@@ -263,7 +278,9 @@ class Dispatcher:
         )
         for run_id in dict.fromkeys(news):
             services.orders.notify(run_id)
-        services.news.notify_all()
+        if foreign != self._foreign:
+            self._foreign = foreign
+            services.news.notify_all()
         self.kick()
 
     async def _sweep(self) -> None:
