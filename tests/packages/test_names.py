@@ -1,51 +1,12 @@
 """Names, versions and bounds; the block that declares them."""
 
-import itertools
-
 import pytest
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 from packages.wheels import source
 from stepwell.catalog.analysis import analyse
 from stepwell.errors import ConfigError, InvalidSource
-from stepwell.model.pep440 import version_key, within
 from stepwell.model.requirements import read_requirement
 from stepwell_server.settings import parse_settings
-
-VERSIONS = [
-    "1.0",
-    "1.0.0",
-    "1.1",
-    "1.0a1",
-    "1.0b2",
-    "1.0rc1",
-    "1.0.dev1",
-    "1.0.post1",
-    "1.0.post1.dev2",
-    "1.0+local",
-    "1.0+abc.1",
-    "2.0",
-    "2!1.0",
-    "1.10",
-    "1.2.3",
-    "1.2.3.4",
-    "0.9",
-    "1.0a1.dev3",
-    "3",
-    "3.11.7",
-    "1.0-1",
-]
-
-
-def test_versions_and_bounds_are_those_of_the_standard() -> None:
-    for one, two in itertools.product(VERSIONS, VERSIONS):
-        assert (version_key(one) < version_key(two)) == (Version(one) < Version(two)), (one, two)
-    bounds = [f"{op}{version}" for op in ("==", "!=", "<=", ">=", "<", ">", "~=") for version in VERSIONS]
-    bounds = [item for item in bounds if "+" not in item or (item[1] == "=" and item[0] in "=!")]
-    bounds = [item for item in bounds if not item.startswith("~=") or "." in item]
-    for bound, version in itertools.product([*bounds, "==1.*", "!=1.*", "==1.2.*", "==2!1.*", ">=1,<2"], VERSIONS):
-        assert within(bound, version) == SpecifierSet(bound).contains(version, prereleases=True), (bound, version)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +17,7 @@ def test_versions_and_bounds_are_those_of_the_standard() -> None:
         ("pandas[Excel,aws] (>=2)", "pandas[aws,excel]>=2"),
         (
             "six; python_version >= '3.11' and os_name == \"posix\"",
-            "six; python_version >= '3.11' and os_name == \"posix\"",
+            'six; python_version >= "3.11" and os_name == "posix"',
         ),
     ],
 )
@@ -69,6 +30,7 @@ def test_a_requirement_is_read(text: str, read: str) -> None:
     [
         "six @ file:///tmp/six.whl", "https://example.org/six.whl", "git+ssh://x/y", "-e .", "--index-url=x", "six --pre",
         "six ; x --hash=sha256:00", "six\n--index-url=x", "six>=", "six>=1 # x", "", "six[--x]", "./six", "six;" + "a" * 400,
+        "six; " + "(" * 200,
     ],
 )  # fmt: skip
 def test_what_is_no_name_with_bounds_is_refused(text: str) -> None:

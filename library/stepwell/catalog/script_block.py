@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from stepwell.errors import InvalidSource
-from stepwell.model.pep440 import is_bounds
-from stepwell.model.requirements import read_requirement
+from stepwell.model.requirements import is_bounds, read_requirement
 
 MAX_DEPENDENCIES = 50
 _BEGIN, _END = "# /// script", "# ///"

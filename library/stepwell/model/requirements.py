@@ -1,18 +1,12 @@
-"""What a workflow asks for by name: packages with bounds on their versions (a safe part of PEP 508)."""
+"""What a workflow asks for by name: packages with bounds on their versions (the part of PEP 508 without places)."""
 
 import re
 from dataclasses import dataclass
 
-from stepwell.model.pep440 import is_bounds
+import packaging.requirements
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 MAX_REQUIREMENT = 300  # characters
-# Words, comparisons and quoted texts; nothing that an installer could take for an option.
-_MARKER = re.compile(r"(?:\s*(?:[()]|'[^'\\\n]*'|\"[^\"\\\n]*\"|[a-z_.]+|[<>=!~]=?=?))+\s*")
-_REQUIREMENT = re.compile(
-    rf"\s*(?P<name>{NAME.pattern})\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?P<bounds>\([^()]*\)|[^;()\[\]]*?)\s*"
-    r"(?:;(?P<marker>.*))?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +30,20 @@ def normal_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def is_bounds(text: str) -> bool:
+    """Say whether a text is a list of bounds, such as `>=2,<3`; the empty one is."""
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return False
+    return True
+
+
+def within(bounds: str, version: str) -> bool:
+    """Say whether a version, also one before its release, keeps every bound of `>=2,<3.1,!=2.5`."""
+    return SpecifierSet(bounds).contains(version, prereleases=True)
+
+
 def read_requirement(text: str) -> Requirement:
     """Return a requirement.
 
@@ -46,14 +54,11 @@ def read_requirement(text: str) -> Requirement:
         raise ValueError(f"{text[:60]!a}... is longer than {MAX_REQUIREMENT} characters")
     if "@" in text.partition(";")[0] or "://" in text:
         raise ValueError(f'{text!a} names a place: only names are accepted, such as "numpy>=2"')
-    found = _REQUIREMENT.fullmatch(text)
-    if found is None:
-        raise ValueError(f'{text!a} is no requirement: write a name with bounds, such as "numpy>=2,<3"')
-    bounds = re.sub(r"\s+", "", found["bounds"].strip("()"))
-    extras = [extra.strip() for extra in found["extras"].split(",")] if found["extras"] else []
-    if not is_bounds(bounds) or not all(NAME.fullmatch(extra) for extra in extras):
-        raise ValueError(f'{text!a} is no requirement: write a name with bounds, such as "numpy>=2,<3"')
-    marker = (found["marker"] or "").strip()
-    if found["marker"] is not None and not _MARKER.fullmatch(marker):
-        raise ValueError(f"the condition behind the semicolon in {text!a} cannot be read")
-    return Requirement(normal_name(found["name"]), tuple(sorted(map(normal_name, extras))), bounds, marker)
+    try:
+        read = packaging.requirements.Requirement(text)
+    except (packaging.requirements.InvalidRequirement, RecursionError) as error:
+        raise ValueError(f'{text!a} is no requirement: write a name with bounds, such as "numpy>=2,<3"') from error
+    written = "".join(text.split())
+    bounds = ",".join(sorted(map(str, read.specifier), key=written.find))  # as the author has ordered them
+    extras = tuple(sorted(map(normal_name, read.extras)))
+    return Requirement(normal_name(read.name), extras, bounds, str(read.marker) if read.marker else "")

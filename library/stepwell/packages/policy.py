@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from stepwell.errors import PackageRefused
 from stepwell.model import Version
 from stepwell.model.packages import Lock
-from stepwell.model.pep440 import within
-from stepwell.model.requirements import Requirement, read_requirement
+from stepwell.model.requirements import Requirement, read_requirement, within
 
 MIB = 1024 * 1024
 
