@@ -28,7 +28,10 @@ SPAWN_ATTEMPTS = 5
 
 
 class ConfinedSandbox:
-    """Implements `stepwell.ports.sandbox.Sandbox`. Starts in the background when it is entered."""
+    """Implements `stepwell.ports.sandbox.Sandbox`.
+
+    Starts in the background when it is entered; one that keeps no process ready starts with the first that is opened.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,8 @@ class ConfinedSandbox:
         self._closed = False
 
     async def __aenter__(self) -> "ConfinedSandbox":
-        self._refill.set()
+        if self._pool_size:
+            self._refill.set()
         # Not a task group: one around the caller's block would wrap the caller's exceptions.
         self._keeper = asyncio.create_task(self._keep(), name="stepwell-sandbox-pool")
         return self

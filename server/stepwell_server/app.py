@@ -47,8 +47,12 @@ def memory_budget(settings: Settings) -> int | None:
 
 
 @asynccontextmanager
-async def open_app(home: str | Path | None = None, *, execute: bool = True) -> AsyncGenerator[App, None]:
+async def open_app(
+    home: str | Path | None = None, *, execute: bool = True, sandbox: ConfinedSandbox | None = None
+) -> AsyncGenerator[App, None]:
     """Open a home. With `execute` this process works on its runs until the context closes, then hands them over.
+
+    A `sandbox` that is given is used as it is, whatever the home's settings say, and stays open.
 
     Raises:
         ConfigError: `stepwell.toml` is wrong, or the home cannot be used.
@@ -63,11 +67,12 @@ async def open_app(home: str | Path | None = None, *, execute: bool = True) -> A
         network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
         rules = ToolRules(settings.policy.tools, settings.in_doubt)
         tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=rules))
-        # Without runs to execute no process is kept ready.
-        pool = settings.sandbox.pool if execute else 0
-        sandbox = await stack.enter_async_context(
-            open_sandbox(minimum=settings.sandbox.minimum, pool=pool, limits=settings.limits)
-        )
+        if sandbox is None:
+            # Without runs to execute no process is kept ready.
+            pool = settings.sandbox.pool if execute else 0
+            sandbox = await stack.enter_async_context(
+                open_sandbox(minimum=settings.sandbox.minimum, pool=pool, limits=settings.limits)
+            )
         functions = Functions(catalog, tools)
         engine = await stack.enter_async_context(
             open_engine(

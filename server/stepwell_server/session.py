@@ -13,6 +13,7 @@ from stepwell.catalog.catalog import Created
 from stepwell.catalog.search import SearchResult
 from stepwell.engine import Comparison, Emitted, Event, RunItem, StartOptions
 from stepwell.model import LIVE, Json, Run, Workflow
+from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server.app import App, open_app
 
 PATIENCE_S = 60.0  # a timer that is further away is not waited for, unless a timeout is given
@@ -28,16 +29,21 @@ class Session:
     Use it as an async context manager; leaving it hands the runs that are not finished over to the next process.
     """
 
-    def __init__(self, home: str | Path | None = None) -> None:
-        """Name the home; None is a temporary one that is removed at the end."""
+    def __init__(self, home: str | Path | None = None, *, sandbox: ConfinedSandbox | None = None) -> None:
+        """Name the home; None is a temporary one that is removed at the end.
+
+        Sessions of one event loop may share a `sandbox` from `stepwell_sandbox.open.open_sandbox`: starting one is
+        most of the time that a session takes to open. It must be as strong as the homes' settings demand.
+        """
         self._path = home
+        self._sandbox = sandbox
         self._stack = AsyncExitStack()
         self._app: App | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             path = self._path if self._path is not None else await stack.enter_async_context(_temporary_home())
-            self._app = await stack.enter_async_context(open_app(path))
+            self._app = await stack.enter_async_context(open_app(path, sandbox=self._sandbox))
             await self._app.folder.refresh()
             self._stack = stack.pop_all()
         return self

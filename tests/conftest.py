@@ -1,0 +1,38 @@
+"""One sandbox for all tests that open homes in this process: starting one is most of the time that such a test takes.
+
+Homes with settings of their own for it, and whatever runs in another event loop or process, get their own.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+import stepwell_server.app
+from stepwell.ports.sandbox import Limits
+from stepwell_sandbox.open import open_sandbox
+from stepwell_sandbox.sandbox import ConfinedSandbox
+
+USUAL: dict[str, Any] = {"minimum": "B", "pool": 2, "limits": Limits()}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_sandbox() -> AsyncGenerator[tuple[ConfinedSandbox, asyncio.AbstractEventLoop], None]:
+    async with open_sandbox(**USUAL) as sandbox:
+        yield sandbox, asyncio.get_running_loop()
+
+
+@pytest.fixture(autouse=True)
+def one_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("asyncio") is None or "own_sandbox" in request.keywords:
+        return
+    sandbox, loop = request.getfixturevalue("shared_sandbox")
+
+    def find(**options: Any) -> AbstractAsyncContextManager[ConfinedSandbox]:
+        usual = options in (USUAL, USUAL | {"pool": 0})
+        return nullcontext(sandbox) if usual and asyncio.get_running_loop() is loop else open_sandbox(**options)
+
+    monkeypatch.setattr(stepwell_server.app, "open_sandbox", find)
