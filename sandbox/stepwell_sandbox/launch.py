@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.bubblewrap import find_bubblewrap
 from stepwell_sandbox.confine.plan import Plan
 from stepwell_sandbox.interpreter import ENVIRONMENT, NOBODY, OPTIONS, Interpreter, readable_by_others
@@ -11,9 +12,10 @@ from stepwell_sandbox.scratch import GUEST_CODE, Folder
 from stepwell_sandbox.starter import Program
 
 _CODE_INSIDE, _RUNS_INSIDE, _PACKAGES_INSIDE = "/stepwell", "/scratch", "/packages"
-SHARED_SCRATCH_BYTES = 1 << 30
-"""Of all runs together where they have no mounts of their own: it bounds what is deleted and still open, too."""
+SCRATCH_MOUNTS = 128
+"""Made beforehand for children that can make none. Each bounds what one writes, also to files deleted while open."""
 _TMP = "/tmp"  # noqa: S108  inside the sandbox
+_LAST = ("--remount-ro", "/", "--chdir", "/")
 _IMPORT_ZYGOTE = (
     "import sys; sys.path.append(sys.argv[1]); from stepwell_sandbox.zygote import main; main(int(sys.argv[2]))"
 )
@@ -52,9 +54,16 @@ class Launch:
 
 
 def prepare(
-    level: Level, interpreter: Interpreter, folder: Folder, control_fd: int, packages: Path | None = None
+    level: Level,
+    interpreter: Interpreter,
+    folder: Folder,
+    control_fd: int,
+    packages: Path | None = None,
+    scratch_bytes: int = Limits().scratch_bytes,
 ) -> Launch:
     """Return the launch of a zygote that takes its requests on `control_fd`.
+
+    `scratch_bytes` is the most that a run may ask for.
 
     Raises:
         OSError: the level needs bubblewrap and there is none that may be used.
@@ -69,7 +78,7 @@ def prepare(
         private_scratch=_private_scratch(interpreter),
         scratch_root=_scratch_root(level, folder),
         packages=_packages_path(level, packages),
-        scratch_inside=level.bubblewrap and not level.own_namespaces,
+        scratch_mounts=SCRATCH_MOUNTS if level.bubblewrap and not level.own_namespaces else 0,
     )
     python = (interpreter.executable, *OPTIONS, "-c", _IMPORT_ZYGOTE, code, str(control_fd))
     user = NOBODY if drops_root(interpreter, folder) else None
@@ -80,7 +89,8 @@ def prepare(
         raise FileNotFoundError("bubblewrap (bwrap) is not installed")
     if bwrap.refusal:
         raise PermissionError(bwrap.refusal)
-    command = (bwrap.path, *_bwrap_options(level, interpreter, folder, packages), "--", *python)
+    mounts = _scratch_mounts(plan.scratch_mounts, scratch_bytes)
+    command = (bwrap.path, *_bwrap_options(level, interpreter, folder, packages), *mounts, *_LAST, "--", *python)
     return Launch(Program(command, {}, user), plan)
 
 
@@ -148,8 +158,10 @@ def _bwrap_options(level: Level, interpreter: Interpreter, folder: Folder, packa
     options += ["--ro-bind", str(folder.code), _CODE_INSIDE]
     if packages is not None:
         options += ["--ro-bind", str(packages), _PACKAGES_INSIDE]
-    if not level.own_namespaces:
-        options += ["--size", str(SHARED_SCRATCH_BYTES), "--tmpfs", _RUNS_INSIDE]
     for device in ("/dev/null", "/dev/urandom"):
         options += ["--dev-bind", device, device]
-    return [*options, "--remount-ro", "/", "--chdir", "/"]
+    return options
+
+
+def _scratch_mounts(count: int, size: int) -> list[str]:
+    return [word for n in range(count) for word in ("--size", str(size), "--tmpfs", f"{_RUNS_INSIDE}/{n}")]

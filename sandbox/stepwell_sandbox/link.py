@@ -54,6 +54,8 @@ class Machine:
     guest_entry: str = GUEST_ENTRY
     packages: Path | None = None
     """What its guests may import besides the standard library."""
+    scratch_bytes: int = Limits().scratch_bytes
+    """The most that one of its guests may have."""
 
 
 class ZygoteChild:
@@ -150,7 +152,9 @@ class Link:
         ours.setblocking(False)
         with theirs:
             try:
-                launch = prepare(level, machine.interpreter, machine.folder, theirs.fileno(), machine.packages)
+                launch = prepare(
+                    level, machine.interpreter, machine.folder, theirs.fileno(), machine.packages, machine.scratch_bytes
+                )
             except OSError as error:
                 ours.close()
                 raise SandboxUnavailable(str(error)) from error
@@ -205,7 +209,7 @@ class Link:
             SandboxUnavailable: it could not be started or confined.
         """
         number = next(self._numbers)
-        on_disk = self._plan.scratch_root and not self._plan.scratch_inside
+        on_disk = self._plan.scratch_root and not self._plan.scratch_mounts
         scratch = f"{self._machine.folder.runs}/{number}" if on_disk else None
         child = ZygoteChild(scratch, self._shared_bytes)
         channel = Channel(limits)

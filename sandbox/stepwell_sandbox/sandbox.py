@@ -198,7 +198,8 @@ class ConfinedSandbox:
                     f"the sandbox has no folder: {error}",
                     hint="Set scratch_root to a folder this user can write to.",
                 ) from error
-            self._machine = Machine(await asyncio.to_thread(find_interpreter), folder, self._guest_entry)
+            interpreter, most = await asyncio.to_thread(find_interpreter), self._limits.scratch_bytes
+            self._machine = Machine(interpreter, folder, self._guest_entry, scratch_bytes=most)
         if self._found is None:
             self._found, link = await choose(self._minimum, self._machine)
             return link

@@ -110,6 +110,7 @@ class Zygote:
         self._entries = {name: _resolve(entry) for name, entry in config.entries.items()}
         self._pid_namespace = namespaces.OwnPidNamespace() if config.plan.own_namespaces else None
         self._children: dict[int, _Child] = {}
+        self._mounts = list(range(config.plan.scratch_mounts))
         self._poll = select.poll()
         self._pid = os.getpid()
 
@@ -139,6 +140,17 @@ class Zygote:
         except OSError:
             os._exit(0)
 
+    def _take_scratch(self, run: int) -> str:
+        """Return where the next child has its scratch directory; empty for nowhere."""
+        plan = self._plan
+        if plan.own_namespaces:
+            return plan.private_scratch
+        if not plan.scratch_mounts:
+            return f"{plan.scratch_root}/{run}" if plan.scratch_root else ""
+        if not self._mounts:
+            raise libc.ConfineError(f"all {plan.scratch_mounts} scratch directories are in use; try again")
+        return f"{plan.scratch_root}/{self._mounts.pop()}/run"
+
     def _answer(self) -> None:
         data, ancillary, *_ = self._control.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4))
         if not data:
@@ -148,9 +160,13 @@ class Zygote:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) // fds.itemsize * fds.itemsize])
         request: dict[str, Any] = json.loads(data)
+        scratch = ""
         try:
-            pid = self._fork(fds[0], request)
+            scratch = self._take_scratch(request["id"])
+            pid = self._fork(fds[0], request, scratch)
         except (OSError, libc.ConfineError) as error:
+            if self._plan.scratch_mounts and scratch:
+                self._clear_mount(scratch)
             self._tell({"stillborn": request["id"], "why": str(error)})
             return
         finally:
@@ -158,11 +174,11 @@ class Zygote:
                 os.close(fd)
         pidfd = os.pidfd_open(pid)
         limits = request["limits"]
-        self._children[pidfd] = _Child(request["id"], pid, self._scratch(request["id"]), limits["scratch_bytes"])
+        self._children[pidfd] = _Child(request["id"], pid, scratch, limits["scratch_bytes"])
         self._poll.register(pidfd, select.POLLIN)
         self._tell({"born": request["id"]}, pidfd)
 
-    def _fork(self, channel: int, request: dict[str, Any]) -> int:
+    def _fork(self, channel: int, request: dict[str, Any], scratch: str) -> int:
         namespaces.assert_single_thread()
         if self._pid_namespace is None:
             pid = os.fork()
@@ -170,17 +186,17 @@ class Zygote:
             with self._pid_namespace:
                 pid = os.fork()
                 if pid == 0:
-                    self._become_guest(channel, request)
+                    self._become_guest(channel, request, scratch)
         if pid == 0:
-            self._become_guest(channel, request)
+            self._become_guest(channel, request, scratch)
         return pid
 
-    def _become_guest(self, channel: int, request: dict[str, Any]) -> None:
+    def _become_guest(self, channel: int, request: dict[str, Any], scratch: str) -> None:
         """Confine this process and run the entry. Never returns."""
         try:
             others = request["other_tasks"] + len(self._children)
             limits = ProcessLimits(**request["limits"])
-            self._confinement.apply(channel, self._scratch(request["id"]), limits, others)
+            self._confinement.apply(channel, scratch, limits, others)
             if self._pid_namespace is None and os.getppid() != self._pid:
                 os._exit(0)  # the zygote died before the parent-death signal was set
         except BaseException as error:  # noqa: BLE001 - nothing may run on in a process that is not confined
@@ -197,18 +213,13 @@ class Zygote:
         finally:
             os._exit(RETURNED_STATUS)
 
-    def _scratch(self, run: int) -> str:
-        if self._plan.own_namespaces:
-            return self._plan.private_scratch
-        return f"{self._plan.scratch_root}/{run}" if self._plan.scratch_root else ""
-
     def _reap(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
         child = self._children.pop(pidfd)
         os.close(pidfd)
         _, status, usage = os.wait4(child.pid, 0)
-        if self._plan.scratch_inside:
-            _remove(child.scratch)
+        if self._plan.scratch_mounts:
+            self._clear_mount(child.scratch)
         self._tell(
             {
                 "gone": child.id,
@@ -219,18 +230,19 @@ class Zygote:
             }
         )
 
+    def _clear_mount(self, scratch: str) -> None:
+        """Delete what a child has left in its file system, which the next one gets."""
+        try:
+            remove_tree(scratch)
+        except OSError:
+            return  # nobody gets it; it ends with this process
+        self._mounts.append(int(scratch.split("/")[-2]))
+
     def _check_quotas(self) -> None:
         for pidfd, child in self._children.items():
             if child.limit is None and over_quota(child.scratch, child.scratch_bytes, namespaces.MAX_FILES):
                 child.limit = "scratch_bytes"
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def _remove(scratch: str) -> None:
-    try:
-        remove_tree(scratch)
-    except OSError:  # it fills a little of a file system that ends with this process
-        return
 
 
 def _send_unconfined(channel: int, error: BaseException) -> None:

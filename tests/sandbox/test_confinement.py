@@ -1,6 +1,7 @@
 """Every level, in real confined processes."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -150,6 +151,27 @@ def run():
         ran = await run(link, source, Limits(file_bytes=1 * MIB))
     assert ran.error is not None
     assert ran.error.error.type == "OSError"
+
+
+@pytest.mark.parametrize("level", ["A", "A2"])
+async def test_what_is_deleted_and_open_counts_and_the_next_run_finds_nothing(level: str, tmp_path: Path) -> None:
+    source = """
+import os
+def run():
+    found, held = os.listdir("."), []
+    try:
+        for n in range(40):
+            held.append(open(str(n), "wb", buffering=0))
+            os.unlink(str(n))
+            held[-1].write(bytes(8 << 20))
+    except OSError as error:
+        open("left", "w").close()
+        return [found, error.errno, len(held)]
+"""
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
+        for _ in range(3):
+            ran = await run(link, source)
+            assert ran.value == [[], errno.ENOSPC, 9]
 
 
 @with_files

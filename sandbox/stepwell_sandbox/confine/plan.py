@@ -19,8 +19,9 @@ class Plan:
     """Where a child with namespaces of its own mounts its scratch directory."""
     scratch_root: str
     """Where those of the others are made; empty for none."""
-    scratch_inside: bool
-    """That is a file system of the zygote's own, which deletes them."""
+    scratch_mounts: int
+    """How many file systems of a fixed size there are below it, numbered from 0, one for each child; 0: it is a
+    directory on disk, which the host clears."""
     packages: str = ""
     """Where the packages are that guests may import; empty for none."""
 
