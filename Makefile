@@ -6,6 +6,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# Much of what tests do is to wait: for a timer, a deadline, a process that ends.
+PYTEST = $(BIN)/python -m pytest -n $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist loadgroup
 .PHONY: help setup demo test quick exhaustive isolation check fix build rows bench clean
 
 help: ## list the targets
@@ -29,15 +31,15 @@ demo: setup ## play one agent's session against the real server, with a kill in 
 
 test: setup ## run all tests; ARGS= for pytest's arguments
 	@echo "test: all tests"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 quick: setup ## run the tests that are not marked slow
 	@echo "quick: tests that are not marked slow"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not exhaustive" $(ARGS)
+	@$(PYTEST) -m "not slow and not exhaustive" $(ARGS)
 
 exhaustive: setup ## run the rest of the large matrices, which CI runs too
 	@echo "exhaustive: every isolation level against every attack"
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m exhaustive $(ARGS)
+	@$(PYTEST) -m exhaustive $(ARGS)
 
 isolation: setup ## run every attack in every configuration this machine has: users, Pythons, levels, outer sandboxes
 	@echo "isolation: the whole matrix, some minutes"

@@ -26,6 +26,8 @@ from stepwell_sandbox.scratch import Folder
 RAW_GUEST = Path(__file__).parent / "sandbox" / "guests" / "raw_guest.py"
 RAW_ENTRY = "raw_guest:main"
 LEVEL_NAMES = tuple(LEVELS)
+SHARED = "stepwell-shared-by-tests-"
+"""In the command line of the first process of the sandbox that tests share: its folder."""
 
 Answer = Callable[[Call], Awaitable[Outcome]]
 
@@ -56,13 +58,21 @@ def with_our_code() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
+def is_shared(pid: int) -> bool:
+    """Say whether a child of this process is of the sandbox that tests share."""
+    try:
+        return SHARED.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False  # it has died
+
+
 def descendants(pid: int) -> list[int]:
     """Return all processes below one, each before its own children, without servers that other tests have started."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
             with suppress(FileNotFoundError):  # it has died
-                if b"stepwell_server" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"stepwell_server" in Path(f"/proc/{child}/cmdline").read_bytes() or is_shared(child):
                     continue
                 found += [child, *descendants(child)]
     return found

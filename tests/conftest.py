@@ -4,14 +4,17 @@ Homes with settings of their own for it, and whatever runs in another event loop
 """
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 import stepwell_server.app
+from confined import SHARED
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
@@ -21,13 +24,15 @@ USUAL: dict[str, Any] = {"minimum": "B", "pool": 2, "limits": Limits()}
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_sandbox() -> AsyncGenerator[tuple[ConfinedSandbox, asyncio.AbstractEventLoop], None]:
-    async with open_sandbox(**USUAL) as sandbox:
-        yield sandbox, asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(prefix=SHARED) as folder:
+        async with open_sandbox(scratch_root=Path(folder), **USUAL) as sandbox:
+            yield sandbox, asyncio.get_running_loop()
 
 
 @pytest.fixture(autouse=True)
 def one_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.get_closest_marker("asyncio") is None or "own_sandbox" in request.keywords:
+    own = "own_sandbox" in request.keywords or request.path.parent.name == "sandbox"
+    if own or request.node.get_closest_marker("asyncio") is None:
         return
     sandbox, loop = request.getfixturevalue("shared_sandbox")
 

@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from confined import is_shared
 from support.workers import Worker, Workers
 
 EVERY = {"guest": 3, "chain": 15, "server": 40}
@@ -82,7 +83,7 @@ def children(pid: int) -> list[int]:
         found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
         return []
-    return [child for child in found if _lives(child)]
+    return [child for child in found if _lives(child) and not is_shared(child)]
 
 
 def descendants(pid: int) -> list[int]:

@@ -160,6 +160,8 @@ async def test_scenario_21_another_process_cancels_a_run_that_works_and_its_chil
     assert (run.status, child.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
 
 
+@pytest.mark.slow
+@pytest.mark.own_sandbox
 @pytest.mark.asyncio
 async def test_a_cancel_that_is_taken_back_while_it_is_obeyed_does_not_end_the_run(tmp_path: Path, outside: Outside):
     """As a parent does that was cancelled with its children, and is resumed while they are still ending."""

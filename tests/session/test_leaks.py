@@ -80,6 +80,7 @@ async def settled(session: Session) -> Counter[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.own_sandbox
 @pytest.mark.asyncio
 @pytest.mark.parametrize("count", [FEW, pytest.param(RUNS, marks=pytest.mark.exhaustive)])
 async def test_nothing_of_a_run_stays(tmp_path: Path, count: int):
