@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from confined import until
-from durability.churn import below
+from durability.churn import children, descendants
 from stepwell.model import Run, RunStatus
 from stepwell_server import Session
 from stepwell_server.app import open_app
@@ -166,19 +166,21 @@ async def test_scenario_21_another_process_cancels_a_run_that_works_and_its_chil
 async def test_a_cancel_that_is_taken_back_while_it_is_obeyed_does_not_end_the_run(tmp_path: Path, outside: Outside):
     """As a parent does that was cancelled with its children, and is resumed while they are still ending."""
     home = make_home(tmp_path / "home", LOCAL_HTTP + "[sandbox]\npool = 0\n")
+    others = set(descendants(os.getpid()))
     async with Session(home) as session:
         source = "def run(base):\n    tools.fetch(url=base + '/gate/begun')\n    return 1"
         await session.add_workflow("waits", source)
         run = await session.start("waits", base=outside.url)
         await asyncio.to_thread(outside.wait_for_read, "begun")
 
-        def _guests() -> list[int]:
-            return below(os.getpid())[1]
+        (guest,) = [pid for pid in set(descendants(os.getpid())) - others if not children(pid)]
 
         with watching(home) as store:
             store.change("UPDATE runs SET cancel_reason = 'its parent ended'")
             with store.held():
-                await until(lambda: not _guests())  # its holder has killed it, and cannot write that it has ended
+                await until(
+                    lambda: guest not in descendants(os.getpid())
+                )  # its holder has killed it, and cannot write that it has ended
                 store.change("UPDATE runs SET cancel_reason = NULL")
                 store.change("COMMIT")
                 store.change("BEGIN")

@@ -310,10 +310,7 @@ class Execution:
             row, decided, children = await self._services.database.read(self._news)
             if row is None or row.epoch != self.lease.epoch:
                 raise Fenced(f"run {self.run.id} is held by another process now")
-            # A decision that was used may still be on its way to the store.
-            decided = [wait for wait in decided if wait.key in self._waits.open]
-            for wait in decided:
-                self._waits.decide(wait.key, wait.decision or {})
+            decided = [wait for wait in decided if self._waits.decide(wait)]
             self._children = children
             if row.cancel_reason is not None:
                 await self._stop(guest, End(RunStatus.CANCELLED, reason=row.cancel_reason))

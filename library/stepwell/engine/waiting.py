@@ -126,11 +126,16 @@ class Waiting:
         assert row is not None
         return row
 
-    def decide(self, key: str, decision: JsonObject) -> None:
-        """A decision has come."""
-        future = self._decisions.get(key)
+    def decide(self, row: WaitRow) -> bool:
+        """Take a decision that has come; whether it is on a wait that is open."""
+        wait = self.open.get(row.key)
+        # That it was used may still be on its way to the store, or that something else is asked at its place.
+        if wait is None or wait.digest != row.digest:
+            return False
+        future = self._decisions.get(row.key)
         if future is not None and not future.done():
-            future.set_result(decision)
+            future.set_result(row.decision or {})
+        return True
 
     def void(self, call: Call) -> None:
         """Nobody waits for the call any more."""
