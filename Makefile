@@ -6,8 +6,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
-# Much of what tests do is to wait: for a timer, a deadline, a process that ends.
-PYTEST = $(BIN)/python -m pytest -n $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 .PHONY: help setup demo test quick exhaustive isolation check fix build rows bench clean
 
 help: ## list the targets
