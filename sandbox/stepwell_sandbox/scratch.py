@@ -79,7 +79,7 @@ class Folder:
 
     def remove(self) -> None:
         """Delete the folder and let go of its lock. Its guests must be dead."""
-        remove_tree(self.path)
+        _clear(self.path)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -111,11 +111,19 @@ def sweep(parent: Path) -> None:
         if lock is None:
             continue
         try:
-            remove_tree(path)
+            _clear(path)
         except OSError:  # one of its guests is still dying; the next start finds it again
             continue
         finally:
             os.close(lock)
+
+
+def _clear(path: Path) -> None:
+    """Delete a folder, its lock last: what a process leaves that is killed meanwhile can be taken for dead at once."""
+    for child in list(path.iterdir()):
+        if child.is_dir() and not child.is_symlink():
+            remove_tree(child)
+    remove_tree(path)
 
 
 def _lock(path: Path, *, create: bool) -> int | None:
