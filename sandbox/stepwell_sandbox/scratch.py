@@ -10,6 +10,7 @@ from pathlib import Path
 
 import stepwell
 import stepwell_sandbox
+from stepwell.model.locks import take_lock
 from stepwell_sandbox.code import copy_code
 from stepwell_sandbox.confine.removal import remove_tree
 
@@ -89,7 +90,7 @@ def _make_locked(parent: Path) -> tuple[Path, int]:
     """Make a folder and lock it; one that another server swept before it was locked is given up."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=parent)).resolve()
-        lock = _lock(path / _LOCK, create=True)
+        lock = take_lock(path / _LOCK)
         if lock is None:
             continue
         if os.fstat(lock).st_nlink:
@@ -107,7 +108,7 @@ def sweep(parent: Path) -> None:
         if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
             continue
         # A server that dies before it has made its lock leaves a folder without one.
-        lock = _lock(path / _LOCK, create=time.time() - state.st_mtime > STARTING_S)
+        lock = take_lock(path / _LOCK, create=time.time() - state.st_mtime > STARTING_S)
         if lock is None:
             continue
         try:
@@ -124,19 +125,3 @@ def _clear(path: Path) -> None:
         if child.is_dir() and not child.is_symlink():
             remove_tree(child)
     remove_tree(path)
-
-
-def _lock(path: Path, *, create: bool) -> int | None:
-    """Return a descriptor that holds the lock, None if another process holds it or it is not there yet."""
-    import fcntl  # noqa: PLC0415 - does not exist on Windows, where this module can still be imported
-
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stepwell.model.locks import take_lock
 from stepwell.model.packages import Environment, Lock
 
 SITE = "site"
@@ -64,7 +65,7 @@ class Shelf:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
             work = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.path))
-            held = _lock(work / _LOCK)
+            held = take_lock(work / _LOCK)
             if held is None:
                 continue
             if os.fstat(held).st_nlink:
@@ -93,7 +94,7 @@ class Shelf:
     def sweep(self) -> None:
         """Delete what processes that died have left half done; a living one holds its folder's lock."""
         for work in self.path.glob(f"{_NEW}*"):
-            held = _lock(work / _LOCK)
+            held = take_lock(work / _LOCK)
             if held is None:
                 continue
             try:
@@ -138,7 +139,7 @@ class Shelf:
         """Wait until no other process makes the same."""
         folder = self.path / _TURNS
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
-        while (held := _lock(folder / f"{int(key[:8], 16) % TURNS:02}")) is None:  # noqa: ASYNC110  another process
+        while (held := take_lock(folder / f"{int(key[:8], 16) % TURNS:02}")) is None:  # noqa: ASYNC110  another process
             await asyncio.sleep(POLL_S)
         try:
             yield
@@ -165,19 +166,3 @@ def _delete(path: Path) -> None:
     for folder, _, _ in os.walk(path):
         os.chmod(folder, stat.S_IRWXU)
     shutil.rmtree(path)
-
-
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock; None if another process holds it, or its folder is gone."""
-    import fcntl  # noqa: PLC0415 - does not exist on Windows, where this module can still be imported
-
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
