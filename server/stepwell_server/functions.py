@@ -43,7 +43,8 @@ class Functions:
                 specs = self._tools.list_tools()
                 return [tool_summary(s) for s in specs if prefix is None or s.name.startswith(f"{prefix}.")]
             case "tools.search":
-                return [tool_summary(s) for s in self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))]
+                tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))
+                return [tool_summary(hit.spec) | {"score": hit.score} for hit in tools.items]
             case _:
                 raise NotFound(f"there is no function {name!r}")
 

@@ -16,7 +16,7 @@ OTHER = '"""Fetch a page of text."""\ndef run(url: str) -> str:\n    return tool
 
 
 async def tables(database: Database) -> list[int]:
-    names = ("versions", "workflows", "workflow_versions", "workflows_text")
+    names = ("versions", "workflows", "workflow_versions", "search_text")
     return await database.read(lambda c: [c.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names])
 
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from stepwell.catalog.catalog import Catalog
-from stepwell.catalog.words import query_terms, split_words
+from stepwell.search.words import query_terms, split_words
 
 pytestmark = pytest.mark.asyncio
 

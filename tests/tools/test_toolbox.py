@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from stepwell.ports import ToolHost, ToolSpec
 from stepwell.tools import DoubtRule, ToolRules, open_toolbox, signature
 from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.messages import clean
-from stepwell.tools.ranking import rank, words
+from stepwell.tools.ranking import ToolRanking
 from tools.loopback import CONTEXT, call, local
 
 SPEC = ToolSpec(
@@ -125,7 +126,9 @@ async def test_a_denied_tool_can_be_neither_bound_nor_called_nor_found_by_search
         assert caught.value.code == "not_allowed"
         with pytest.raises(ToolFailure, match="policy denies"):
             await box.call(spec, {"url": "http://localhost/"}, CONTEXT)
-        assert all(found.policy != "deny" for found in box.search_tools("", 99))
+        found = await box.search_tools("", 99)
+        assert found.items
+        assert all(hit.spec.policy != "deny" for hit in found.items)
 
 
 @pytest.mark.asyncio
@@ -160,11 +163,6 @@ async def test_urls_of_unlisted_hosts_are_refused_when_they_are_bound() -> None:
             assert caught.value.code == "not_allowed"
 
 
-def test_words_are_split_out_of_identifiers() -> None:
-    assert words("getHTTPPage_2.issue-list") == ["get", "http", "page", "2", "issue", "list"]
-    assert words("the") == ["the"]
-
-
 @pytest.mark.parametrize(
     ("query", "first"),
     [
@@ -174,14 +172,39 @@ def test_words_are_split_out_of_identifiers() -> None:
         ("weather tomorrow", "forecast"),
     ],
 )
-def test_search_ranks_by_the_words_of_names_and_descriptions(query: str, first: str) -> None:
+@pytest.mark.asyncio
+async def test_search_ranks_by_the_words_of_names_and_descriptions(query: str, first: str) -> None:
     tools = [
         ToolSpec("github.createIssue", "Open a new issue in a repository", {}),
         ToolSpec("github.listIssues", "List issues", {}),
         ToolSpec("github.list_repos", "List repositories", {}),
         ToolSpec("forecast", "The weather of the next days", {}),
     ]
-    assert rank(tools, query, 3)[0].name == first
-    assert [spec.name for spec in rank(tools, "  ", 2)] == ["forecast", "github.createIssue"]
-    assert rank(tools, "zebra", 5) == []
-    assert rank(tools, "list", 0) == []
+    ranking = ToolRanking()
+
+    async def found(query: str, limit: int) -> list[str]:
+        return [hit.spec.name for hit in (await ranking.search(tools, query, limit)).items]
+
+    assert (await found(query, 3))[0] == first
+    assert await found("  ", 2) == ["forecast", "github.createIssue"]
+    assert await found("zebra", 5) == []
+    assert await found("list", 0) == []
+    ranking.close()
+
+
+@pytest.mark.asyncio
+async def test_search_notices_tools_that_come_change_and_go() -> None:
+    ranking = ToolRanking()
+    many = [ToolSpec(f"files.copy_{n}", "Copy a file", {}) for n in range(400)]
+    mail = ToolSpec("mail.send", "Send a letter", {"properties": {"to": {"description": "The recipient's address"}}})
+
+    async def found(tools: list[ToolSpec], query: str) -> list[str]:
+        return [hit.spec.name for hit in (await ranking.search(tools, query, 3)).items]
+
+    assert await found(many, "send a letter") == []
+    assert await found([*many, mail], "send a letter") == ["mail.send"]
+    assert await found([*many, mail], "recipients") == ["mail.send"]
+    assert await found([*many, replace(mail, description="Post a parcel")], "parcels") == ["mail.send"]
+    assert await found(many, "parcels") == []
+    assert (await found(many, "FILES COPY 17"))[0] == "files.copy_17"
+    ranking.close()

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stepwell.catalog.analysis import analyse
+from stepwell.catalog.documents import document_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
 from stepwell.catalog.search import SearchResult, search
-from stepwell.catalog.words import search_text
 from stepwell.errors import InvalidArguments, NameTaken, NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import NoPackages, Packages, Tell
+from stepwell.search.document import columns
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
 
@@ -277,8 +278,7 @@ class _Put:
         if self.dry_run:
             versions = (wanted.version.hash, *(before.versions if before else ()))
             return replace(wanted, versions=tuple(dict.fromkeys(versions))), False, replaced
-        text = search_text(wanted.name, wanted.description, wanted.intents, wanted.version)
-        return store.put_workflow(connection, wanted, text), True, replaced
+        return store.put_workflow(connection, wanted, columns(document_of(wanted))), True, replaced
 
     def _check_replace(self, before: Workflow) -> None:
         name = self.wanted.name

@@ -92,7 +92,8 @@ class Calls:
         spec = tools.find_tool(call.name)
         try:
             if spec is None:
-                near = ", ".join(tool.name for tool in tools.search_tools(call.name.replace(".", " "), 3))
+                found = await tools.search_tools(call.name.replace(".", " "), 3)
+                near = ", ".join(hit.spec.name for hit in found.items)
                 hint = f"Near ones: {near}." if near else "tools.list() shows all."
                 raise ToolFailure(f"there is no tool {call.name!r}.", tool=call.name, code="unknown_tool", hint=hint)
             if spec.policy == "deny":

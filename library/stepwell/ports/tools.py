@@ -35,6 +35,31 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolHit:
+    """One tool that a search found."""
+
+    spec: ToolSpec
+    score: float
+    """0 to 1; 1 is the exact name."""
+    why: str
+    """`exact name`, or how near its meaning is and which words were found."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSearch:
+    """What a search for tools found, best first."""
+
+    items: tuple[ToolHit, ...]
+    mode: Literal["hybrid", "lexical"] = "lexical"
+    model: str | None = None
+    """What has compared meanings; None where only words were."""
+    low_confidence: bool = False
+    """Nothing was found, or the best is likely not what was meant."""
+    pending: int = 0
+    """Tools whose meaning is not known yet; they are found by their words."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
     """Who calls."""
 
@@ -56,8 +81,8 @@ class ToolHost(Protocol):
         """Return the tool of that dotted name, or None."""
         ...
 
-    def search_tools(self, query: str, limit: int) -> list[ToolSpec]:
-        """Return the tools that fit the query best, best first."""
+    async def search_tools(self, query: str, limit: int) -> ToolSearch:
+        """Return the tools that fit the query best, best first; denied ones are left out."""
         ...
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:

@@ -11,24 +11,12 @@ import msgspec
 
 from stepwell.model import Version, Workflow
 from stepwell.store.packages import put_lock
+from stepwell.store.search_text import Text, drop_text, put_text
 
 _WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
 _HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 _VERSION_SQL = """SELECT hash, source, analysis, lock FROM versions
     LEFT JOIN version_packages ON version_packages.version = versions.hash WHERE hash = ?"""
-# Weights of the columns name, description, intents, parameters, body in bm25().
-_WEIGHTS = (3.0, 1.5, 1.5, 1.0, 0.3)
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What search sees of a workflow; words of identifiers are split."""
-
-    name: str
-    description: str
-    intents: str
-    parameters: str
-    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +158,7 @@ def put_workflow(connection: sqlite3.Connection, workflow: Workflow, text: Text)
             " FROM workflow_versions WHERE name = :name",
             values,
         )
-    _index(connection, int(row["id"]), text)
+    put_text(connection, int(row["id"]), text)
     stored = find_row(connection, workflow.name)
     assert stored is not None
     return _workflow(connection, stored)
@@ -183,7 +171,7 @@ def delete_workflow(connection: sqlite3.Connection, name: str, at: float) -> boo
     ).fetchone()
     if row is None:
         return False
-    connection.execute("DELETE FROM workflows_text WHERE rowid = ?", (row["id"],))
+    drop_text(connection, int(row["id"]))
     return True
 
 
@@ -195,18 +183,13 @@ def pin_workflow(connection: sqlite3.Connection, name: str, *, pinned: bool) -> 
     return changed.rowcount == 1
 
 
-def count_texts(connection: sqlite3.Connection) -> int:
-    """Return how many workflows search knows."""
-    return int(connection.execute("SELECT count(*) FROM workflows WHERE deleted_at IS NULL").fetchone()[0])
-
-
-def match_text(connection: sqlite3.Connection, match: str) -> dict[int, float]:
-    """Return id and BM25 weight (higher is better) of what matches an FTS5 expression."""
+def find_named(connection: sqlite3.Connection, squeezed: str) -> list[int]:
+    """Return the ids of the workflows with this name, without its case and underscores."""
     rows = connection.execute(
-        "SELECT rowid, -bm25(workflows_text, ?, ?, ?, ?, ?) AS weight FROM workflows_text WHERE workflows_text MATCH ?",
-        (*_WEIGHTS, match),
-    ).fetchall()
-    return {int(row["rowid"]): float(row["weight"]) for row in rows}
+        "SELECT id FROM workflows WHERE lower(replace(name, '_', '')) = ? AND deleted_at IS NULL ORDER BY id LIMIT 5",
+        (squeezed,),
+    )
+    return [int(row["id"]) for row in rows]
 
 
 def load_workflows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Workflow]:
@@ -214,14 +197,6 @@ def load_workflows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[i
     marks = ", ".join("?" * len(ids))
     rows = connection.execute(f"SELECT {_WORKFLOW} FROM workflows WHERE id IN ({marks})", tuple(ids)).fetchall()
     return {int(row["id"]): _workflow(connection, _row(row)) for row in rows}
-
-
-def _index(connection: sqlite3.Connection, rowid: int, text: Text) -> None:
-    connection.execute("DELETE FROM workflows_text WHERE rowid = ?", (rowid,))
-    connection.execute(
-        "INSERT INTO workflows_text (rowid, name, description, intents, parameters, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (rowid, text.name, text.description, text.intents, text.parameters, text.body),
-    )
 
 
 def _row(row: sqlite3.Row) -> Row:

@@ -10,13 +10,14 @@ from pathlib import Path
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, ToolSpec
+from stepwell.ports.tools import ToolSearch
 from stepwell.tools.binding import Validator, bind_arguments, make_validator
 from stepwell.tools.commands import CommandTool, find_program
 from stepwell.tools.connect import open_client
 from stepwell.tools.exchange import WebClient
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
-from stepwell.tools.ranking import rank
+from stepwell.tools.ranking import ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules
 from stepwell.tools.tool import Tool
@@ -40,6 +41,7 @@ class Toolbox:
         ordered = sorted(tools, key=lambda tool: tool.spec.name)
         self._entries = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in ordered}
         self._validators: dict[str, Validator] = {}
+        self._ranking = ToolRanking()
 
     def list_tools(self) -> list[ToolSpec]:
         """Return all tools, ordered by name, denied ones too."""
@@ -50,9 +52,13 @@ class Toolbox:
         entry = self._entries.get(name)
         return entry.spec if entry else None
 
-    def search_tools(self, query: str, limit: int) -> list[ToolSpec]:
-        """Return the tools that share words with the query, best first; denied ones are left out."""
-        return rank((spec for spec in self.list_tools() if spec.policy != "deny"), query, limit)
+    async def search_tools(self, query: str, limit: int) -> ToolSearch:
+        """Return the tools that fit the query, best first; denied ones are left out."""
+        return await self._ranking.search((spec for spec in self.list_tools() if spec.policy != "deny"), query, limit)
+
+    def close(self) -> None:
+        """Give back what searching has taken."""
+        self._ranking.close()
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
         """Return the arguments object of a call.
@@ -103,7 +109,11 @@ async def open_toolbox(
         problems: list[str] = []
         for file in [*_shipped(), *_read_folder(folder, problems)]:
             problems += _add(tools, file, allowed, slots)
-        yield Toolbox(tools.values(), rules or ToolRules(), tuple(problems))
+        toolbox = Toolbox(tools.values(), rules or ToolRules(), tuple(problems))
+        try:
+            yield toolbox
+        finally:
+            toolbox.close()
 
 
 def _denied(name: str) -> ToolFailure:

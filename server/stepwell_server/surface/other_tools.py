@@ -5,6 +5,7 @@ import base64
 from stepwell.errors import NotFound
 from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
+from stepwell.ports.tools import ToolHit
 from stepwell_server.functions import tool_summary
 from stepwell_server.surface.arguments import EmitEvent, GetGuide, ReadArtifact, SearchTools
 from stepwell_server.surface.guide import TOPICS, read_guide
@@ -24,13 +25,20 @@ async def search_tools(call: Call, given: SearchTools) -> Answer:
     """Find what workflows can call as `tools.<name>`."""
     toolbox = call.app.tools
     every = [tool for tool in toolbox.list_tools() if tool.policy != "deny"]
-    found = toolbox.search_tools(given.query, given.limit) if given.query.strip() else every[: given.limit]
-    shown, _ = fit_list([_describe(tool) for tool in found])
+    found = await toolbox.search_tools(given.query, given.limit)
+    shown, _ = fit_list([_describe(hit.spec) | _fitness(hit) for hit in found.items])
     follow = "Call them inside a workflow's source or run_code, as in `call`."
     if not shown:
         names = ", ".join(tool.name for tool in every[:30])
         follow = f"No tool fits. There are: {names}." if names else "This host has no tools for workflows."
-    return reply({"tools": shown, "total": len(every), "next": follow})
+    if found.low_confidence and shown:
+        follow = "None of these fits well. Say what the tool should do: a verb, what it acts on, where."
+    how: JsonObject = {"mode": found.mode, "model": found.model, "pending": found.pending}
+    return reply({"tools": shown, "total": len(every)} | how | {"low_confidence": found.low_confidence, "next": follow})
+
+
+def _fitness(hit: ToolHit) -> JsonObject:
+    return {"score": hit.score, "why": hit.why} if hit.why else {}
 
 
 def _describe(tool: ToolSpec) -> JsonObject:

@@ -1,25 +1,22 @@
-"""Words for lexical search, of text and of identifiers."""
+"""Words of texts, identifiers and queries."""
 
 import re
 
-from stepwell.model import Version
-from stepwell.store.workflows import Text
-
 MAX_QUERY = 2000  # characters read of a query
 MAX_TERMS = 24  # distinct words searched for
-_MAX_BODY = 400  # characters of source: more of it dilutes the ranking
-_MAX_TEXT = 8000  # characters of one column
 
 _WORD = re.compile(r"[^\W_]+")
 # Between the words of `fetchHTTPResponse2json`.
 _INNER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
-_STRINGS = re.compile(r'"""(?:[^"]|"(?!""))*+"""', re.DOTALL)
 
 _STOP_WORDS = (
     "a about all am an and any are as at be been but by can could did do does for from had has have having he her him "
     "his how i if in into is it its just like me my need no not of on or our please she should so some than that the "
     "their them then there these they this those to us want was way we were what when where which who why will with "
-    "would you your run workflow workflows"
+    "would you your run workflow workflows "
+    # How people and models dress up a request.
+    "able also anything assist d give help im know let ll looking look m provide re really recommend s show something "
+    "t tell ve"
 )
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
@@ -35,19 +32,6 @@ def query_terms(query: str) -> list[str]:
     return ([word for word in words if word not in STOP_WORDS] or words)[:MAX_TERMS]
 
 
-def search_text(name: str, description: str, intents: tuple[str, ...], version: Version) -> Text:
-    """Return what search sees of a workflow."""
-    parameters = " ".join(f"{item.name} {item.description}" for item in version.parameters)
-    tools = " ".join(str(tool) for tool in version.manifest.get("tools", []))
-    body = _STRINGS.sub("", version.source[:_MAX_TEXT]).strip()[:_MAX_BODY]
-    return Text(
-        name=_with_parts(name),
-        description=_with_parts(description),
-        intents=_with_parts(" ".join(intents)),
-        parameters=_with_parts(parameters),
-        body=_with_parts(f"{version.description} {tools} {body}"),
-    )
-
-
-def _with_parts(text: str) -> str:
-    return f"{text[:_MAX_TEXT]} {' '.join(split_words(text[:_MAX_TEXT]))}"
+def squeezed(name: str) -> str:
+    """Return what names have in common that differ in case and separators only."""
+    return "".join(split_words(name))

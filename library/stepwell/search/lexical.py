@@ -1,0 +1,111 @@
+"""What the words of a query find: full text, and words nearly like those that nothing holds."""
+
+import math
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from stepwell.search.words import query_terms
+from stepwell.store import search_text as store
+
+SMALL = 300  # documents; in so few, BM25's own rarity of words says little
+MAX_CANDIDATES = 100
+
+_ASSUMED = 20  # documents beside those stored: in a small collection one unknown word must not outweigh the others
+_SATURATION = 2.2  # BM25's k1 + 1: the most that one word can add, times its rarity
+_MIN_IDF = 1e-6  # FTS5's own floor for words that most documents hold
+_ALL = 10**6
+_MAX_UNKNOWN = 4  # words looked for by trigrams
+_MIN_UNKNOWN = 4  # characters of such a word
+_NEAR_DOCUMENTS = 30
+_NEAR = 0.4  # the least that two words must share of their trigrams
+_NEAR_WORTH = 0.8  # of a word that is only nearly there
+
+
+@dataclass(frozen=True, slots=True)
+class Lexical:
+    """The documents that hold words of a query."""
+
+    scores: dict[int, float]
+    """By id: the share of the query's words that the document covers, rare ones counting more. 0 to 1, comparable
+    between queries and collections of any size, which BM25's own sum is not."""
+    known: tuple[str, ...] = ()
+    """The words that some document holds."""
+    near: dict[str, dict[int, float]] = field(default_factory=dict[str, dict[int, float]])
+    """For the words that none holds: the documents with a word nearly like it, and how near."""
+
+
+def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | None = None) -> Lexical:
+    """Return what the words of a query find. `counts` keeps how many documents hold a word, while nothing changes."""
+    terms = query_terms(query)
+    total = store.count_texts(connection)
+    if not terms or not total:
+        return Lexical({})
+    held = {} if counts is None else counts
+    for word in terms:
+        if word not in held:
+            held[word] = store.count_word(connection, word)
+    small = total <= SMALL
+    rarity = {word: _rarity(total, held[word], small=small) for word in terms}
+    bound = sum(rarity.values())
+    known = tuple(word for word in terms if held[word])
+    if small:
+        scores = _weigh_each(connection, known, total, {word: rarity[word] / bound for word in known}, held)
+    else:
+        found = store.match_words(connection, known, MAX_CANDIDATES) if known else {}
+        scores = {id_: min(weight / bound / _SATURATION, 1.0) for id_, weight in found.items()}
+    unknown = [word for word in terms if not held[word] and len(word) >= _MIN_UNKNOWN][:_MAX_UNKNOWN]
+    near = {word: _near(connection, word) for word in unknown}
+    for word, documents in near.items():
+        for id_, nearness in documents.items():
+            scores[id_] = scores.get(id_, 0.0) + _NEAR_WORTH * nearness * rarity[word] / bound
+    return Lexical(scores, known, near)
+
+
+def matched_words(connection: sqlite3.Connection, lexical: Lexical, ids: Iterable[int]) -> dict[int, list[str]]:
+    """Return which of the query's words each of the documents holds, in the order of the query."""
+    words: dict[int, list[str]] = {id_: [] for id_ in ids}
+    for word in lexical.known if words else ():
+        for id_ in store.holders(connection, word, words):
+            words[id_].append(word)
+    for word, documents in lexical.near.items():
+        for id_ in words.keys() & documents.keys():
+            words[id_].append(f"~{word}")
+    return words
+
+
+def _weigh_each(
+    connection: sqlite3.Connection, words: Iterable[str], total: int, shares: dict[str, float], held: dict[str, int]
+) -> dict[int, float]:
+    scores: dict[int, float] = {}
+    for word in words:
+        own = _rarity(total, held[word], small=False)
+        for id_, weight in store.match_words(connection, [word], _ALL).items():
+            scores[id_] = scores.get(id_, 0.0) + shares[word] * min(weight / own / _SATURATION, 1.0)
+    return scores
+
+
+def _rarity(total: int, holding: int, *, small: bool) -> float:
+    if small:
+        return math.log(1 + (_ASSUMED + total - holding + 0.5) / (holding + 0.5))
+    return max(math.log((total - holding + 0.5) / (holding + 0.5)), _MIN_IDF)
+
+
+def _near(connection: sqlite3.Connection, word: str) -> dict[int, float]:
+    grams = _trigrams(word)
+    found: dict[int, float] = {}
+    inner = sorted(gram for gram in grams if " " not in gram)
+    for id_, words in store.match_trigrams(connection, inner, _NEAR_DOCUMENTS):
+        best = max((_overlap(grams, _trigrams(other)) for other in words), default=0.0)
+        if best >= _NEAR:
+            found[id_] = best
+    return found
+
+
+def _trigrams(word: str) -> frozenset[str]:
+    padded = f" {word[:64]} "
+    return frozenset(padded[start : start + 3] for start in range(len(padded) - 2))
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
+    return 2 * len(one & other) / (len(one) + len(other))

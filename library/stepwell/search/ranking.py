@@ -1,0 +1,112 @@
+"""One order of what the words of a query find and what its meaning finds."""
+
+import heapq
+import sqlite3
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from stepwell.search.lexical import Lexical, match, matched_words
+
+LOW_CONFIDENCE = 0.25
+"""A best score below it is more often chance than meaning."""
+
+MEANING_SHARE = 0.6
+"""Of the score; words have the rest. Flat between 0.5 and 0.8 on the sets that it was tuned on."""
+
+_SPARE = 10  # candidates beyond the limit, for the order among equals
+_SAME = 0.02  # scores nearer to each other say nothing about which one fits better
+_SHOWN_WORDS = 5
+
+Mode = Literal["hybrid", "lexical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that may be what was meant."""
+
+    id: int
+    score: float
+    cosine: float | None = None
+    """Of its vector with the query's; None without vectors."""
+
+
+class Meaning(Protocol):
+    """The vectors of a collection, ready to be searched."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        ...
+
+    def best(self, query: str, words: Mapping[int, float], limit: int) -> list[Candidate]:
+        """Return the documents with the best score of both kinds, best first.
+
+        `words` are the scores of the query's words. A document without a vector keeps that score.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One document of a result."""
+
+    id: int
+    score: float
+    """0 to 1; 1 is the exact name."""
+    why: str
+    """`exact name`, or how near its meaning is and which words of the query it holds; `~` before one nearly held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a search found, best first."""
+
+    items: tuple[Found, ...]
+    mode: Mode
+    model: str | None
+    low_confidence: bool
+    """Nothing was found, or the best is likely not what was meant."""
+
+
+def rank(
+    connection: sqlite3.Connection,
+    query: str,
+    limit: int,
+    *,
+    meaning: Meaning | None = None,
+    named: Collection[int] = (),
+    merit: Callable[[Collection[int]], Mapping[int, float]] | None = None,
+    counts: dict[str, int] | None = None,
+) -> Ranking:
+    """Rank the documents of a store's full text; nothing in `query` is syntax.
+
+    `named` are those whose name the query is; `merit` says of documents with the same score which to prefer.
+    """
+    lexical = match(connection, query, counts)
+    best = _by_words(lexical, limit) if meaning is None else meaning.best(query, lexical.scores, limit + _SPARE)
+    best = [Candidate(id_, 1.0) for id_ in named] + [item for item in best if item.id not in named]
+    if merit is not None and len(best) > 1:
+        merits = merit([item.id for item in best])
+        best.sort(key=lambda item: (-int(item.score / _SAME), -merits.get(item.id, 0.0), -item.score))
+    best = best[:limit]
+    words = matched_words(connection, lexical, [item.id for item in best])
+    items = tuple(
+        Found(item.id, round(item.score, 4), "exact name" if item.id in named else _why(item.cosine, words[item.id]))
+        for item in best
+    )
+    mode = "lexical" if meaning is None else "hybrid"
+    low = not items or items[0].score < LOW_CONFIDENCE
+    return Ranking(items, mode, None if meaning is None else meaning.model, low)
+
+
+def _by_words(lexical: Lexical, limit: int) -> list[Candidate]:
+    best = heapq.nsmallest(limit + _SPARE, lexical.scores.items(), key=lambda item: (-item[1], item[0]))
+    return [Candidate(id_, min(score, 1.0)) for id_, score in best]
+
+
+def _why(cosine: float | None, words: list[str]) -> str:
+    reasons = [] if cosine is None else [f"meaning {cosine:.2f}"]
+    if words:
+        reasons.append(f"words: {', '.join(words[:_SHOWN_WORDS])}")
+    return "; ".join(reasons)
