@@ -12,7 +12,7 @@ from stepwell.engine.memory import Memory
 from stepwell.engine.retention import collecting
 from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
-from stepwell.tools import NetworkPolicy, Toolbox, ToolRules, open_toolbox
+from stepwell.tools import NetworkPolicy, Toolbox, open_toolbox
 from stepwell_sandbox.memory import available_bytes
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
@@ -65,8 +65,7 @@ async def open_app(
         packages = await stack.enter_async_context(Environments(Shelf(place.environments), settings.packages.policy()))
         catalog = Catalog(database, settings.limits, packages)
         network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
-        rules = ToolRules(settings.policy.tools, settings.in_doubt)
-        tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=rules))
+        tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=settings.tool_rules()))
         if sandbox is None:
             # Without runs to execute no process is kept ready.
             pool = settings.sandbox.pool if execute else 0

@@ -1,6 +1,8 @@
 """Who may decide about a call in doubt: whoever may approve it, where its tool must be approved."""
 
+from stepwell.errors import ToolFailure
 from stepwell.model import Run, Wait
+from stepwell.ports import Caller
 from stepwell_server.app import App
 
 
@@ -10,12 +12,14 @@ def find_doubt(run: Run, key: str | None = None) -> Wait | None:
     return doubts[0] if doubts else None
 
 
-def needs_approval(app: App, doubt: Wait) -> bool:
-    """Whether the tool must be approved; one that is gone may have had to be."""
-    spec = app.tools.find_tool(doubt.name)
-    return spec is None or spec.policy == "approve"
+def needs_approval(app: App, run: Run, doubt: Wait) -> bool:
+    """Whether the tool must be approved; one that the run could not call any more may have had to be."""
+    try:
+        return app.tools.admit(doubt.name, Caller(run.workflow, run.version)).policy == "approve"
+    except ToolFailure:
+        return True
 
 
-def needs_person(app: App, doubt: Wait) -> bool:
+def needs_person(app: App, run: Run, doubt: Wait) -> bool:
     """Whether only a person may decide."""
-    return app.settings.policy.approvals == "person" and needs_approval(app, doubt)
+    return app.settings.policy.approvals == "person" and needs_approval(app, run, doubt)

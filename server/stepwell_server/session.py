@@ -167,14 +167,26 @@ class Session:
         return await self.app.engine.get(_id(run))
 
     async def approve(
-        self, run: _Target, *, key: str | None = None, digest: str | None = None, reviewer: str = "", reason: str = ""
+        self,
+        run: _Target,
+        *,
+        key: str | None = None,
+        digest: str | None = None,
+        reviewer: str = "",
+        reason: str = "",
+        scope: Literal["once", "run", "workflow", "always"] = "once",
     ) -> Run:
         """Approve what the run waits for, and return it as `run` does.
 
+        With a wider `scope` also the same calls of a tool that come later: in the run, in all runs of its version of
+        the workflow, in all runs.
+
         Raises:
             Conflict: it waits for no approval, or for several and `key` does not say which.
+            InvalidArguments: what it waits for can be approved once only.
         """
-        return await self._decide(run, "approve", key=key, digest=digest, reviewer=reviewer, reason=reason)
+        more = {"key": key, "digest": digest, "reviewer": reviewer, "reason": reason, "scope": scope}
+        return await self._decide(run, "approve", **more)
 
     async def reject(
         self, run: _Target, reason: str = "", *, key: str | None = None, digest: str | None = None, reviewer: str = ""

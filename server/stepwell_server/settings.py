@@ -25,9 +25,10 @@ from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
-from stepwell.tools import DoubtRule, Policy, is_host_pattern
+from stepwell.tools import DoubtRule, Policy, ToolRules, is_host_pattern
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
+from stepwell.tools.rules import WORKFLOW
 from stepwell_server.durations import read_duration
 from stepwell_server.toml_lines import find_lines
 
@@ -50,6 +51,15 @@ def _check_tool_pattern(pattern: str) -> str:
     return pattern
 
 
+def _check_workflow_pattern(pattern: str) -> str:
+    if not WORKFLOW.fullmatch(pattern):
+        raise ValueError(
+            f'"{pattern}" is no workflow; write "deploy", "report_*", or "deploy@3f2a91c0aa11" with the beginning of a '
+            "version's hash"
+        )
+    return pattern
+
+
 def _read_doubt(value: Any) -> DoubtRule:
     if value in ("ask", "retry", "fail"):
         return DoubtRule(value)
@@ -64,8 +74,14 @@ def _read_size(value: Any) -> Any:
     return read_size(value) if isinstance(value, str) else value
 
 
+def _read_duration(value: Any) -> Any:
+    return read_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_read_duration), Field(gt=0, lt=MAX_LIMIT)]
 HostPattern = Annotated[str, AfterValidator(_check_host)]
 ToolPattern = Annotated[str, AfterValidator(_check_tool_pattern)]
+WorkflowPattern = Annotated[str, AfterValidator(_check_workflow_pattern)]
 
 
 class _Section(BaseModel):
@@ -77,7 +93,16 @@ class HttpSettings(_Section):
 
     allow_hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = ()
     """`api.github.com`, `*.example.org`, `*`."""
+    unlisted: Literal["ask", "deny"] = "ask"
+    """What becomes of a call to another host: a person is asked, or it is refused."""
     allow_private: bool = False
+
+
+class WorkflowPolicy(_Section):
+    """What some workflows may call."""
+
+    tools: dict[ToolPattern, Policy] = {}
+    """As in `[policy]`; the stricter of the two counts, unless the rule is of one version."""
 
 
 class PolicySettings(_Section):
@@ -85,7 +110,15 @@ class PolicySettings(_Section):
 
     tools: dict[ToolPattern, Policy] = {}
     """Patterns over dotted names; the last one that matches counts."""
+    workflows: dict[WorkflowPattern, WorkflowPolicy] = {}
+    """By patterns over names, or `name@hash` for one version."""
+    dynamic_tools: bool = False
+    """Whether workflows may call tools that their source does not name."""
     approvals: Literal["any", "person"] = "any"
+    ask_for: Duration | None = None
+    """How long a person is asked whether a tool may be called, such as "30d"; for ever unless given."""
+    use_within: Duration = 7 * 86_400.0
+    """How old an approval of a tool may be when the call is made; after that it is asked for again."""
 
 
 class SandboxSettings(_Section):
@@ -130,13 +163,6 @@ def _to_limits(section: BaseModel) -> Limits:
     return Limits(**section.model_dump())
 
 
-def _read_duration(value: Any) -> Any:
-    return read_duration(value) if isinstance(value, str) else value
-
-
-Duration = Annotated[float, BeforeValidator(_read_duration), Field(gt=0, lt=MAX_LIMIT)]
-
-
 class RetentionSettings(_Section):
     """What is deleted by itself."""
 
@@ -178,6 +204,19 @@ class Settings(_Section):
     packages: PackageSettings = PackageSettings()
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
+
+    def tool_rules(self) -> ToolRules:
+        """Return the rules over tools as the library has them."""
+        policy = self.policy
+        return ToolRules(
+            policy.tools,
+            self.in_doubt,
+            workflows={name: rules.tools for name, rules in policy.workflows.items()},
+            dynamic=policy.dynamic_tools,
+            unlisted=self.http.unlisted,
+            ask_s=policy.ask_for,
+            use_s=policy.use_within,
+        )
 
 
 def load_settings(path: Path) -> Settings:

@@ -235,7 +235,7 @@ async def test_the_same_key_gives_the_same_run(tmp_path: Path) -> None:
 
 async def test_runs_can_be_resumed_and_cancelled(tmp_path: Path) -> None:
     ask = '"""Ask."""\nfrom stepwell import ctx\n\n\ndef run() -> str:\n    return ctx.wait_for_user("Go on?")'
-    fail = '"""Fail."""\nfrom stepwell import ctx\n\n\ndef run() -> str:\n    return ctx.step("load", tools.fetch, url="http://no.example/")'
+    fail = '"""Fail."""\nfrom stepwell import ctx\n\n\ndef run() -> str:\n    return ctx.step("load", tools.fetch, url="http://127.0.0.1/")'
     async with in_memory(tmp_path, "auto") as client:
         await call(client, "create_workflow", name="ask_first", source=ask)
         await call(client, "create_workflow", name="fail_outside", source=fail)

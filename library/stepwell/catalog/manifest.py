@@ -15,7 +15,8 @@ from stepwell.model import Json, JsonObject, Warn
 from stepwell.model.durability import read_durability
 from stepwell.model.retries import RETRY_OPTIONS, read_retries
 
-MAX_LISTED = 200  # of each kind
+MAX_LISTED = 200  # of each kind but tools, which a run may not call beyond those that are listed
+MAX_TOOLS = 5000
 _MAX_TEXT = 200  # characters of a tool's or step's name
 
 _METHODS = frozenset({"call", "list", "search"})
@@ -35,7 +36,7 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
     )
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     manifest: JsonObject = {
-        "tools": _distinct(_tools(nodes, origins)),
+        "tools": _distinct(_tools(nodes, origins), MAX_TOOLS),
         "workflows": _distinct(_workflow(call, origins) for call in calls),
         "steps": _distinct(_step(call, origins) for call in calls),
     }
@@ -148,5 +149,5 @@ def _step(call: ast.Call, origins: Origins) -> str | None:
     return text[:_MAX_TEXT] if text else None
 
 
-def _distinct(names: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(name for name in names if name))[:MAX_LISTED]
+def _distinct(names: Iterable[str | None], limit: int = MAX_LISTED) -> list[str]:
+    return list(dict.fromkeys(name for name in names if name))[:limit]

@@ -5,6 +5,7 @@ from stepwell.engine.monitor import RunItem, RunPage, StepItem, WorkerItem
 from stepwell.engine.pages import Emitted, Event, JournalEntry, LogLine, StartOptions
 from stepwell.engine.rehearsal import Comparison, Difference
 from stepwell.store.artifacts import Artifact
+from stepwell.store.grants import Grant
 
 __all__ = [
     "Artifact",
@@ -13,6 +14,7 @@ __all__ = [
     "Emitted",
     "Engine",
     "Event",
+    "Grant",
     "JournalEntry",
     "LogLine",
     "RunItem",

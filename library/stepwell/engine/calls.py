@@ -11,15 +11,16 @@ from stepwell.engine import waiting
 from stepwell.engine.admission import without_attempts
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
+from stepwell.engine.gating import pass_gate
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
 from stepwell.engine.stored import act_on_artifact, query_artifact, read_artifact
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
-from stepwell.model import Json, JsonObject
+from stepwell.model import Json, JsonObject, Version
 from stepwell.model.aside import LARGE, Aside
-from stepwell.ports import CallContext, ToolSpec
+from stepwell.ports import CallContext, Caller, ToolSpec
 from stepwell.ports.frames import Call
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
@@ -34,9 +35,10 @@ STORE_CALLS = 8  # of one run at one time: their values are in memory until they
 class Calls:
     """Answers the calls of one live run."""
 
-    def __init__(self, services: Services, run: RunRow, waits: Waiting) -> None:
+    def __init__(self, services: Services, run: RunRow, version: Version, waits: Waiting) -> None:
         self._services = services
         self._run = run
+        self._caller = Caller(run.workflow, version.hash, tuple(version.manifest.get("tools", ())))
         self._waits = waits
         self._book = waits.book
         self._aside = Aside()
@@ -89,44 +91,34 @@ class Calls:
 
     async def _tool(self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject) -> Answer:
         tools = self._services.tools
-        spec = tools.find_tool(call.name)
         try:
-            if spec is None:
+            if tools.find_tool(call.name) is None:
                 found = await tools.search_tools(call.name.replace(".", " "), 3)
                 near = ", ".join(hit.spec.name for hit in found.items)
                 hint = f"Near ones: {near}." if near else "tools.list() shows all."
                 raise ToolFailure(f"there is no tool {call.name!r}.", tool=call.name, code="unknown_tool", hint=hint)
-            if spec.policy == "deny":
-                raise ToolFailure(
-                    f"{call.name} is denied by the operator's policy.", tool=call.name, code="not_allowed"
-                )
+            spec = tools.admit(call.name, self._caller)
             arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
+            gate = tools.gate(spec, arguments)
         except ToolFailure as error:
             # What is refused now may have been sent by an earlier attempt, under another policy.
+            spec = tools.find_tool(call.name)
             decided = None if entry is None else await self._in_doubt(call, entry, digest, spec, kwargs)
             return decided or self._settle(call, entry or self._book.draft(call, digest), tool_failed(error))
-        if spec.policy == "approve":
-            denied = await self._approved(call, digest, arguments)
+        if gate is not None:
+            denied = await pass_gate(self._services.database, self._waits, call, digest, arguments, gate)
             if denied is not None:
                 return self._settle(call, entry or self._book.draft(call, digest), denied)
-        return await self._call_tool(call, entry, digest, spec, arguments)
-
-    async def _approved(self, call: Call, digest: str, arguments: JsonObject) -> Answer | None:
-        key = f"{call.key}!policy"
-        ask = {"prompt": f"Allow the tool {call.name}?", "context": {"tool": call.name, "arguments": arguments}}
-        wait = waiting.approval_wait(self._run, key, call.name, call.label(digest), ask)
-        done = self._book.entries.get(key)
-        if done is not None and (done.status, done.kind, done.digest) == ("ok", "approval", wait.digest):
-            return None
-        decision = await self._waits.until_decided(wait)
-        self._waits.take(key)
-        answer = waiting.answer_approval(wait, decision)
-        gate = Call(0, key, "approval", call.name, call.args, call.step)
-        self._book.settle(done or self._book.draft(gate, wait.digest), answer)
-        return answer if answer.failure is not None else None
+        return await self._call_tool(call, entry, digest, spec, arguments, () if gate is None else gate.hosts)
 
     async def _call_tool(
-        self, call: Call, entry: Entry | None, digest: str, spec: ToolSpec, arguments: JsonObject
+        self,
+        call: Call,
+        entry: Entry | None,
+        digest: str,
+        spec: ToolSpec,
+        arguments: JsonObject,
+        hosts: tuple[str, ...],
     ) -> Answer:
         earlier = None
         if entry is None and not spec.read_only:
@@ -139,7 +131,8 @@ class Calls:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
             )
-        context = CallContext(self._run.id, self._run.workflow, self._idempotency_key(call, digest))
+        key = self._idempotency_key(call, digest)
+        context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts)
         while True:
             if doubtful:
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)

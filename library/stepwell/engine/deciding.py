@@ -6,6 +6,7 @@ import time
 
 from stepwell.engine.doubting import settle_doubt
 from stepwell.engine.ending import end_run
+from stepwell.engine.gating import ONCE, keep_grants, read_scope
 from stepwell.engine.reopening import find_row, reopen
 from stepwell.engine.verdict import End, end_data, read_end, write_end
 from stepwell.engine.view import dump_error
@@ -34,6 +35,7 @@ def decide(
     digest: str | None,
     reason: str,
     reviewer: str,
+    scope: str,
     via: str,
 ) -> None:
     """Write a decision on one open gate or question of a run, and wake the run.
@@ -41,7 +43,8 @@ def decide(
     Raises:
         NotFound: no such run.
         Conflict: nothing is open, several are and no key was given, or the digest is of something else.
-        InvalidArguments: the answer does not fit the question.
+        InvalidArguments: the answer, or the scope of the approval, does not fit the question.
+        Forbidden: only a person can decide that.
     """
     row = find_row(connection, run_id)
     wait = _pick(connection, row, key, decision)
@@ -51,14 +54,18 @@ def decide(
             hint="Look at waiting_for again with get_run, and decide on what it shows now.",
         )
     given = _answer(wait, decision, value)
+    scope = read_scope(wait, decision, scope, via)
     now = time.time()
     if wait.until is not None and wait.until <= now:
         raise Conflict(
             f"{wait.key!r} of run {run_id} expired at {time.strftime('%H:%M:%S UTC', time.gmtime(wait.until))}"
         )
     record: JsonObject = given | {"reason": reason[:MAX_TEXT], "reviewer": reviewer[:200], "via": via, "at": now}
+    if scope != ONCE:
+        record["scope"] = scope
+        keep_grants(connection, row, wait, record)
     waits.decide_wait(connection, run_id, wait.key, record, now)
-    shown = {name: record[name] for name in ("decision", "reason", "reviewer", "via") if record.get(name)}
+    shown = {name: record[name] for name in ("decision", "scope", "reason", "reviewer", "via") if record.get(name)}
     timeline.add_event(connection, run_id, now, "wait.decided", {"key": wait.key, "kind": wait.kind} | shown)
     runs.wake_run(connection, run_id)
 

@@ -13,6 +13,7 @@ from stepwell.engine.border import show
 from stepwell.engine.continuing import continue_run
 from stepwell.engine.control import Control
 from stepwell.engine.dispatch import Dispatcher
+from stepwell.engine.gating import ONCE
 from stepwell.engine.lease import WorkerLock
 from stepwell.engine.live import Signals
 from stepwell.engine.memory import Memory
@@ -35,9 +36,10 @@ from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Packages, Sandbox, ToolHost, WorkflowSource
-from stepwell.store import artifacts, journal, monitoring, runs, timeline
+from stepwell.store import artifacts, grants, journal, monitoring, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
+from stepwell.store.grants import Grant
 
 CHECK_S = 0.5  # how often a watcher looks for what another process wrote, besides being told
 CANCEL_S = 5.0  # how long a cancel waits for the run's holder
@@ -193,17 +195,29 @@ class Engine:
         digest: str | None = None,
         reason: str = "",
         reviewer: str = "",
+        scope: str = ONCE,
         via: str,
     ) -> Run:
         """Approve, reject or answer; the run goes on.
 
+        `scope` is one of the wait's options: an approval counts for this call, or also for more.
+
         Raises:
-            NotFound, Conflict, InvalidArguments: see `deciding.decide`; nothing was written.
+            NotFound, Conflict, InvalidArguments, Forbidden: see `deciding.decide`; nothing was written.
         """
         _check_json(value)
         await self._database.write(
             lambda c: deciding.decide(
-                c, run_id, decision, value=value, key=key, digest=digest, reason=reason, reviewer=reviewer, via=via
+                c,
+                run_id,
+                decision,
+                value=value,
+                key=key,
+                digest=digest,
+                reason=reason,
+                reviewer=reviewer,
+                scope=scope,
+                via=via,
             )
         )
         self._changed(run_id)
@@ -305,6 +319,19 @@ class Engine:
     ) -> Collected:
         """Delete runs that ended before a time in unix seconds; see `retention.collect`."""
         return await collect(self._database, before, artifacts=artifacts, dry_run=dry_run, rewrite=rewrite)
+
+    async def grants(self) -> Sequence[Grant]:
+        """Return what people have allowed for more than one call, newest first."""
+        return await self._database.read(grants.list_grants)
+
+    async def revoke(self, grant: int) -> None:
+        """Let a grant cover nothing more.
+
+        Raises:
+            NotFound: no such grant.
+        """
+        if not await self._database.write(lambda c: grants.revoke_grant(c, grant, time.time())):
+            raise NotFound(f"there is no grant {grant}", hint="`stepwell grants` lists them.")
 
     async def artifact(self, run_id: str, name: str) -> Artifact:
         """Return what a run saved under that name.

@@ -138,7 +138,7 @@ class Execution:
         )  # fmt: skip
         self._open = self._book.under_way
         self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_changed)
-        self._calls = Calls(services, self.run, self._waits)
+        self._calls = Calls(services, self.run, version, self._waits)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         del entries  # with their values, which may be many megabytes
         guest = await open_guest(services, self._limits.for_process(self.run.cpu_s), version)

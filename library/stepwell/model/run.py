@@ -88,10 +88,12 @@ class Wait:
     """For `select` and `multiselect`: free text is an answer too."""
     skippable: bool = False
     """For `input`: may be left unanswered; the workflow gets None."""
+    person: bool = False
+    """Only a person decides, by a form or at a terminal; the client's word does not count."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the form of `waiting_for` at the MCP border; the two permissions only where given."""
-        permissions = {"allow_custom": self.allow_custom, "skippable": self.skippable}
+        """Return the form of `waiting_for` at the MCP border; the last three only where given."""
+        permissions = {"allow_custom": self.allow_custom, "skippable": self.skippable, "person": self.person}
         return {
             "kind": self.kind,
             "key": self.key,

@@ -4,16 +4,19 @@ from stepwell.ports import frames
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import Packages
 from stepwell.ports.sandbox import Exit, GuestProcess, Sandbox
-from stepwell.ports.tools import CallContext, ToolHost, ToolSpec
+from stepwell.ports.tools import CallContext, Caller, Gate, Subject, ToolHost, ToolSpec
 from stepwell.ports.workflows import WorkflowSource
 
 __all__ = [
     "CallContext",
+    "Caller",
     "Exit",
+    "Gate",
     "GuestProcess",
     "Limits",
     "Packages",
     "Sandbox",
+    "Subject",
     "ToolHost",
     "ToolSpec",
     "WorkflowSource",

@@ -60,6 +60,44 @@ class ToolSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """The workflow that calls, as the operator's rules know it."""
+
+    workflow: str
+    version: str
+    """Its hash."""
+    tools: tuple[str, ...] | None = None
+    """What its source names: tools, and groups of them such as `github`; None where that does not matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that a person can allow, for one call or for more."""
+
+    kind: Literal["tool", "host"]
+    name: str
+    detail: str = ""
+    """Of a tool: the digest of its definition and of the arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a person must allow before a call leaves."""
+
+    prompt: str
+    subjects: tuple[Subject, ...]
+    ask_s: float | None = None
+    """Nobody is asked for longer; None: for ever."""
+    use_s: float | None = None
+    """An approval that is older when the call is made counts for nothing; None: it stays."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that are not on the operator's list and that the call may reach once it is allowed."""
+        return tuple(subject.name for subject in self.subjects if subject.kind == "host")
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
     """Who calls."""
 
@@ -68,6 +106,8 @@ class CallContext:
     idempotency_key: str
     """Stands for run, call and arguments, in 32 hexadecimal digits; the same on every repetition."""
     extras: JsonObject = field(default_factory=dict[str, Json])
+    hosts: tuple[str, ...] = ()
+    """Beside those of the operator's list, hosts that a person has allowed for this call."""
 
 
 class ToolHost(Protocol):
@@ -83,6 +123,25 @@ class ToolHost(Protocol):
 
     async def search_tools(self, query: str, limit: int) -> ToolSearch:
         """Return the tools that fit the query best, best first; denied ones are left out."""
+        ...
+
+    def admit(self, name: str, caller: Caller) -> ToolSpec:
+        """Return the tool of that name, with the policy that it has for the caller.
+
+        Raises:
+            ToolFailure: code `unknown_tool`; `not_allowed` where policy denies it, `not_declared` where the caller's
+                source does not name it.
+        """
+        ...
+
+    def gate(self, spec: ToolSpec, arguments: JsonObject) -> Gate | None:
+        """Return what a person must allow before a call with bound arguments, if anything.
+
+        `spec` is what `admit` gave.
+
+        Raises:
+            ToolFailure: code `not_allowed`: no person can allow it.
+        """
         ...
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:

@@ -35,6 +35,7 @@ class WaitRow:
             self.request.get("prompt", ""), self.request.get("input_type", ""),
             tuple(self.request.get("options", ())), self.request.get("context"), self.digest, self.until, self.name,
             bool(self.request.get("allow_custom")), bool(self.request.get("skippable")),
+            bool(self.request.get("person")),
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, ToolSpec
 from stepwell.tools.bodies import decode_text, is_binary
 from stepwell.tools.messages import clean, excerpt, failure
-from stepwell.tools.network import NetworkPolicy, Refused
+from stepwell.tools.network import NetworkPolicy, Refused, read_url
 from stepwell.tools.processes import Command, Ended, run_command
 from stepwell.tools.recipe_files import LoadedFile
 from stepwell.tools.recipes import DEFAULT_RECIPE, CommandFile, ExitRule, Recipe
@@ -46,10 +46,15 @@ class CommandTool:
         )
 
     def check(self, arguments: JsonObject) -> None:
-        """Refuse values that cannot be passed on, and URLs whose text tells that they may not be used."""
+        """Refuse values that cannot be passed on, and what is no URL where one is wanted."""
         complete = self._complete(arguments)
         with self._refusals():
-            build(self._file, self._recipe, complete, find_targets(self._file, complete, self._network), {})
+            build(self._file, self._recipe, complete, find_targets(self._file, complete, read_url), {})
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return the hosts of the URLs among the arguments, also of those that the recipe sets."""
+        with self._refusals():
+            return tuple(t.host for t in find_targets(self._file, self._complete(arguments), read_url).values())
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Run the command and return its output."""
@@ -61,17 +66,17 @@ class CommandTool:
                 code="not_installed",
                 hint=self._file.install,
             )
-        invocation = await self._invocation(arguments)
+        invocation = await self._invocation(arguments, self._network.with_hosts(context.hosts))
         async with self._slots:
             ended = await self._run(spec, program, invocation, context.idempotency_key)
         return self._result(spec, ended)
 
-    async def _invocation(self, arguments: JsonObject) -> Invocation:
+    async def _invocation(self, arguments: JsonObject, network: NetworkPolicy) -> Invocation:
         complete = self._complete(arguments)
         with self._refusals():
-            targets = find_targets(self._file, complete, self._network)
+            targets = find_targets(self._file, complete, network.check_url)
             addresses = {
-                target.host: await self._network.find_addresses(target.host, target.port) for target in targets.values()
+                target.host: await network.find_addresses(target.host, target.port) for target in targets.values()
             }
             return build(self._file, self._recipe, complete, targets, addresses)
 

@@ -63,6 +63,10 @@ class WebClient:
         self._client = client
         self.network = network
 
+    def within(self, network: NetworkPolicy) -> "WebClient":
+        """Return a client of the same connections with another list of hosts."""
+        return WebClient(self._client, network)
+
     async def exchange(self, request: Request) -> Answer:
         """Send the request; for GET and HEAD follow redirects, each checked as the first URL was.
 

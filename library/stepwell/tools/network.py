@@ -5,7 +5,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import httpx
@@ -66,7 +66,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL whose host is on the allow-list."""
+    """A URL that was read; from `check_url`, one whose host is on the allow-list."""
 
     scheme: str
     host: str
@@ -108,15 +108,27 @@ class NetworkPolicy:
         Raises:
             Refused: it is no http or https URL, carries credentials, or its host is not listed.
         """
-        target = _parse(url)
-        if not any(host_matches(target.host, pattern) for pattern in self.allow_hosts):
-            listed = self.allow_hosts if len(self.allow_hosts) <= SHOWN_HOSTS else ()
-            wanted = ", ".join(f'"{host}"' for host in (*listed, target.host))
-            raise Refused(
-                f"the host {target.host} is not on the allow-list; "
-                f"the operator can add it in stepwell.toml: [http] allow_hosts = [{wanted}]"
-            )
+        target = read_url(url)
+        if not self.lists(target.host):
+            raise self.not_listed(target.host)
         return target
+
+    def lists(self, host: str) -> bool:
+        """Return whether the host is on the allow-list."""
+        return any(host_matches(host, pattern) for pattern in self.allow_hosts)
+
+    def not_listed(self, host: str) -> Refused:
+        """Return the refusal of a host that is not on the allow-list."""
+        listed = self.allow_hosts if len(self.allow_hosts) <= SHOWN_HOSTS else ()
+        wanted = ", ".join(f'"{name}"' for name in (*listed, host))
+        return Refused(
+            f"the host {host} is not on the allow-list; "
+            f"the operator can add it in stepwell.toml: [http] allow_hosts = [{wanted}]"
+        )
+
+    def with_hosts(self, hosts: tuple[str, ...]) -> "NetworkPolicy":
+        """Return the policy with more hosts on the allow-list."""
+        return replace(self, allow_hosts=(*self.allow_hosts, *hosts)) if hosts else self
 
     async def find_addresses(self, host: str, port: int) -> list[str]:
         """Resolve the host once and return the addresses that may be connected to.
@@ -181,7 +193,12 @@ def is_host_pattern(pattern: str) -> bool:
     return _PATTERN.fullmatch(pattern.lower().rstrip(".")) is not None
 
 
-def _parse(url: str) -> Target:
+def read_url(url: str) -> Target:
+    """Return the parts of a URL, whatever its host.
+
+    Raises:
+        Refused: it is no http or https URL, or carries credentials.
+    """
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii").lower().rstrip(".")

@@ -1,15 +1,21 @@
 """The operator's rules over tools."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, TypeVar
 
-from stepwell.ports import ToolSpec
+from stepwell.ports import Caller, ToolSpec
 
 Policy: TypeAlias = Literal["allow", "approve", "deny"]
 InDoubt: TypeAlias = Literal["ask", "retry", "fail"]
 T = TypeVar("T")
+
+WORKFLOW = re.compile(r"[A-Za-z0-9_*?]+(@[0-9a-f]{12,64})?")
+"""`deploy`, `report_*`, or `deploy@3f2a91c0aa11`: one version of it, by the beginning of its hash."""
+
+_STRICTNESS: dict[Policy, int] = {"allow": 0, "approve": 1, "deny": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,16 @@ class ToolRules:
 
     policy: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     in_doubt: Mapping[str, DoubtRule] = field(default_factory=dict[str, DoubtRule])
+    workflows: Mapping[str, Mapping[str, Policy]] = field(default_factory=dict[str, Mapping[str, Policy]])
+    """Rules of single workflows, by `WORKFLOW`."""
+    dynamic: bool = False
+    """Whether workflows may call tools that their source does not name."""
+    unlisted: Literal["ask", "deny"] = "ask"
+    """What becomes of a call to a host that is not on the list."""
+    ask_s: float | None = None
+    """How long a person is asked for an approval."""
+    use_s: float | None = None
+    """How old an approval may be when it is used."""
 
     def apply(self, spec: ToolSpec) -> ToolSpec:
         """Return the tool as workflows get it. Destructive tools need approval unless a rule says otherwise."""
@@ -38,6 +54,28 @@ class ToolRules:
         if rule.action == "retry":
             return replace(spec, policy=policy, idempotent=spec.idempotent or not spec.read_only)
         return replace(spec, policy=policy, read_only=False, idempotent=False, on_doubt=rule.action, ask_s=rule.ask_s)
+
+    def policy_for(self, spec: ToolSpec, caller: Caller) -> Policy:
+        """Return the policy of a tool, as `apply` gave it, for one workflow.
+
+        A name is chosen by whoever stores workflows, so rules of a name only make the policy stricter. A rule of one
+        version, which nobody can change, counts as it is.
+        """
+        policy = spec.policy
+        for pattern, rules in self.workflows.items():
+            name, _, version = pattern.partition("@")
+            given = _last_match(rules, spec.name)
+            if given is None or not fnmatchcase(caller.workflow, name) or not caller.version.startswith(version):
+                continue
+            if version:
+                return given
+            policy = max(policy, given, key=_STRICTNESS.__getitem__)
+        return policy
+
+
+def names_tool(tools: tuple[str, ...] | None, name: str) -> bool:
+    """Whether a source that names these tools and groups names that tool."""
+    return tools is None or any(name == tool or name.startswith(f"{tool}.") for tool in tools)
 
 
 def _last_match(patterns: Mapping[str, T], name: str) -> T | None:

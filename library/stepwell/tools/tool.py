@@ -21,8 +21,17 @@ class Tool(Protocol):
     def check(self, arguments: JsonObject) -> None:
         """Refuse arguments that fit the schema and may not be used, without reaching out.
 
+        Hosts that are not on the operator's list are not refused here: see `hosts`.
+
         Raises:
             ToolFailure: code `invalid_arguments` or `not_allowed`.
+        """
+        ...
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return the hosts that the arguments name, as `read_url` has them; none where the operator has chosen them.
+
+        One that is not on the operator's list is put to a person before `call`, which finds it in `context.hosts`.
         """
         ...
 

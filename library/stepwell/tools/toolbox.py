@@ -3,23 +3,24 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
-from stepwell.ports import CallContext, ToolSpec
+from stepwell.ports import CallContext, Caller, Gate, ToolSpec
 from stepwell.ports.tools import ToolSearch
 from stepwell.tools.binding import Validator, bind_arguments, make_validator
 from stepwell.tools.commands import CommandTool, find_program
 from stepwell.tools.connect import open_client
 from stepwell.tools.exchange import WebClient
+from stepwell.tools.gates import make_gate, undeclared
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
 from stepwell.tools.ranking import ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
-from stepwell.tools.rules import ToolRules
+from stepwell.tools.rules import ToolRules, names_tool
 from stepwell.tools.tool import Tool
 from stepwell.tools.web import FetchTool, RequestTool
 
@@ -35,13 +36,16 @@ class _Entry:
 class Toolbox:
     """The `ToolHost` of this process. Make it with `open_toolbox`."""
 
-    def __init__(self, tools: Iterable[Tool], rules: ToolRules, problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, tools: Iterable[Tool], rules: ToolRules, network: NetworkPolicy, problems: tuple[str, ...] = ()
+    ) -> None:
         self.problems = problems
         """What the operator should mend: recipe files that were skipped, commands that are not installed."""
         ordered = sorted(tools, key=lambda tool: tool.spec.name)
         self._entries = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in ordered}
         self._validators: dict[str, Validator] = {}
         self._ranking = ToolRanking()
+        self._rules, self._network = rules, network
 
     def list_tools(self) -> list[ToolSpec]:
         """Return all tools, ordered by name, denied ones too."""
@@ -59,6 +63,31 @@ class Toolbox:
     def close(self) -> None:
         """Give back what searching has taken."""
         self._ranking.close()
+
+    def admit(self, name: str, caller: Caller) -> ToolSpec:
+        """Return the tool of that name, with the policy that it has for the caller.
+
+        Raises:
+            ToolFailure: see `ToolHost.admit`.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise _unknown(name)
+        spec = replace(entry.spec, policy=self._rules.policy_for(entry.spec, caller))
+        if spec.policy == "deny":
+            raise _denied(name)
+        if not self._rules.dynamic and not names_tool(caller.tools, name):
+            raise undeclared(spec, caller.tools or ())
+        return spec
+
+    def gate(self, spec: ToolSpec, arguments: JsonObject) -> Gate | None:
+        """Return what a person must allow before a call, if anything.
+
+        Raises:
+            ToolFailure: code `not_allowed`: no person can allow it.
+        """
+        hosts = self._allowed(spec.name).tool.hosts(arguments)
+        return make_gate(spec, arguments, hosts, self._network, self._rules)
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
         """Return the arguments object of a call.
@@ -87,7 +116,7 @@ class Toolbox:
     def _allowed(self, name: str) -> _Entry:
         entry = self._entries.get(name)
         if entry is None:
-            raise failure(name, f"there is no tool {name} on this host", code="unknown_tool")
+            raise _unknown(name)
         if entry.spec.policy == "deny":
             raise _denied(name)
         return entry
@@ -109,11 +138,15 @@ async def open_toolbox(
         problems: list[str] = []
         for file in [*_shipped(), *_read_folder(folder, problems)]:
             problems += _add(tools, file, allowed, slots)
-        toolbox = Toolbox(tools.values(), rules or ToolRules(), tuple(problems))
+        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, tuple(problems))
         try:
             yield toolbox
         finally:
             toolbox.close()
+
+
+def _unknown(name: str) -> ToolFailure:
+    return failure(name, f"there is no tool {name} on this host", code="unknown_tool")
 
 
 def _denied(name: str) -> ToolFailure:

@@ -10,7 +10,7 @@ from stepwell.tools.bodies import is_binary
 from stepwell.tools.exchange import SAFE_METHODS, Request, WebClient, http_failure, translated
 from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
 from stepwell.tools.messages import failure, invalid
-from stepwell.tools.network import NetworkPolicy, Refused, Target
+from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
 
 MIB = 1024 * 1024
 DEFAULT_BYTES = 1 * MIB
@@ -82,18 +82,23 @@ class FetchTool:
         self._web = web
 
     def check(self, arguments: JsonObject) -> None:
-        """Refuse URLs whose text already tells that they may not be fetched."""
-        _checked_target(self.spec.name, self._web.network, arguments["url"])
+        """Refuse what is no URL."""
+        _read_target(self.spec.name, arguments["url"])
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return the URL's host."""
+        return (_read_target(self.spec.name, arguments["url"]).host,)
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Return the body's text, or base64."""
         name = self.spec.name
-        target = _checked_target(name, self._web.network, arguments["url"])
+        web = self._web.within(self._web.network.with_hosts(context.hosts))
+        target = _checked_target(name, web.network, arguments["url"])
         max_bytes = int(arguments.get("max_bytes", DEFAULT_BYTES))
         request = Request("GET", target, max_bytes, cut_errors=True)
         with translated(name, request, TIMEOUT_S, safe=spec.repeatable):
             async with asyncio.timeout(TIMEOUT_S):
-                answer = await self._web.exchange(request)
+                answer = await web.exchange(request)
         if answer.status >= 400:
             raise http_failure(name, answer)
         if not arguments.get("as_text", True):
@@ -117,18 +122,23 @@ class RequestTool:
         self._web = web
 
     def check(self, arguments: JsonObject) -> None:
-        """Refuse requests whose arguments already tell that they may not be made."""
-        self._request(arguments)
+        """Refuse requests whose arguments already tell that they cannot be made."""
+        self._request(arguments, _read_target(self.spec.name, arguments["url"]))
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return the URL's host."""
+        return (_read_target(self.spec.name, arguments["url"]).host,)
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Return status, headers, text and, for JSON answers, the decoded value; no status is an error."""
-        request = self._request(arguments)
+        web = self._web.within(self._web.network.with_hosts(context.hosts))
+        request = self._request(arguments, _checked_target(self.spec.name, web.network, arguments["url"]))
         timeout_s = float(arguments.get("timeout", TIMEOUT_S))
         name = self.spec.name
         safe = spec.repeatable or request.method in SAFE_METHODS
         with translated(name, request, timeout_s, safe=safe):
             async with asyncio.timeout(timeout_s):
-                answer = await self._web.exchange(request)
+                answer = await web.exchange(request)
         if is_binary(answer.body, answer.content_type):
             raise failure(
                 name,
@@ -144,12 +154,11 @@ class RequestTool:
             "json": _parse_json(text) if "json" in answer.content_type.lower() else None,
         }
 
-    def _request(self, arguments: JsonObject) -> Request:
+    def _request(self, arguments: JsonObject, target: Target) -> Request:
         name = self.spec.name
         given = {key for key, value in arguments.items() if value is not None}
         if {"json", "body"} <= given:
             raise invalid(name, f"{name}: json and body are both given; pass one of them")
-        target = _checked_target(name, self._web.network, arguments["url"])
         try:
             headers = check_headers(arguments.get("headers", {}))
         except Refused as error:
@@ -167,6 +176,13 @@ class RequestTool:
 def _checked_target(tool: str, network: NetworkPolicy, url: str) -> Target:
     try:
         return network.check_url(url)
+    except Refused as error:
+        raise error.as_failure(tool) from error
+
+
+def _read_target(tool: str, url: str) -> Target:
+    try:
+        return read_url(url)
     except Refused as error:
         raise error.as_failure(tool) from error
 

@@ -2,12 +2,12 @@
 
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepwell.model import Json, JsonObject
 from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
-from stepwell.tools.network import NetworkPolicy, Refused, Target
+from stepwell.tools.network import Refused, Target
 from stepwell.tools.recipes import Argument, CommandFile, Recipe
 
 MAX_WORD_BYTES = 128 * 1024 - 1  # one word, with its NUL: MAX_ARG_STRLEN of Linux
@@ -33,17 +33,17 @@ def make_schema(file: CommandFile, recipe: Recipe) -> JsonObject:
     }
 
 
-def find_targets(file: CommandFile, arguments: JsonObject, network: NetworkPolicy) -> dict[str, Target]:
-    """Return the checked URLs among the arguments.
+def find_targets(file: CommandFile, arguments: JsonObject, read: Callable[[str], Target]) -> dict[str, Target]:
+    """Return the URLs among the arguments, as `read` gives them.
 
     Raises:
-        Refused: one of them may not be used.
+        Refused: by `read`.
     """
     found: dict[str, Target] = {}
     for name, value in arguments.items():
         if file.arguments[name].type == "url":
             urls: list[str] = value if file.arguments[name].repeat else [value]
-            found |= {url: network.check_url(url) for url in urls}
+            found |= {url: read(url) for url in urls}
     return found
 
 

@@ -125,6 +125,7 @@ class Foreground:
                     key=wait.key,
                     digest=wait.digest or None,
                     reason=decided.reason,
+                    scope=decided.scope,
                     via="cli",
                 )
             except InvalidArguments as error:

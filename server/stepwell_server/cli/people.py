@@ -32,6 +32,13 @@ _no_wait = click.option("--no-wait", is_flag=True, help="Only record it; do not 
 @click.option("--digest", help="Approve only what has this digest, as it was shown.")
 @click.option("--reviewer", help="Who approves [default: the user's name].")
 @click.option("--reason", default="", help="Kept with the decision.")
+@click.option(
+    "--for",
+    "scope",
+    type=click.Choice(["once", "run", "workflow", "always"]),
+    default="once",
+    help="A tool or host: this call only, the same in this run, in all runs of this version of the workflow, always.",
+)
 @_no_wait
 @click.pass_obj
 def approve(
@@ -41,10 +48,11 @@ def approve(
     digest: str | None,
     reviewer: str | None,
     reason: str,
+    scope: str,
     no_wait: bool,
 ) -> int:
     """Approve what RUN waits for."""
-    decide = _decision(run_id, "approve", key=key, digest=digest, reviewer=reviewer, reason=reason)
+    decide = _decision(run_id, "approve", key=key, digest=digest, reviewer=reviewer, reason=reason, scope=scope)
     return _decide(invocation, decide, no_wait=no_wait)
 
 
@@ -122,7 +130,7 @@ def resume(
         if decision is None and version is None and run.status in LIVE:
             return _take_up(run)
         doubt = find_doubt(run, key)
-        if decision in ("retry", "value") and doubt is not None and needs_person(app, doubt):
+        if decision in ("retry", "value") and doubt is not None and needs_person(app, run, doubt):
             _demand_person()
         return await app.engine.resume(run_id, decision, value=value, version=version, key=key, via="cli")
 
@@ -131,19 +139,26 @@ def resume(
 
 def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: str | None, **more: Any) -> Decide:
     async def decide(app: App) -> Run:
-        if decision == "approve" and app.settings.policy.approvals == "person":
-            _demand_person()
+        if decision == "approve":
+            await _check_person(app, run_id, **more)
         return await app.engine.decide(run_id, decision, reviewer=reviewer or _user(), via="cli", **more)
 
     return decide
 
 
-def _demand_person() -> None:
+async def _check_person(app: App, run_id: str, *, key: str | None, scope: str, **_: Any) -> None:
+    if app.settings.policy.approvals == "person":
+        _demand_person()
+    if scope != "once":
+        _demand_person("More than one call is approved by a person only.")
+    run = await app.engine.get(run_id)
+    if any(wait.person and key in (None, wait.key) for wait in run.waiting_for):
+        _demand_person("A host that is not on the operator's list is approved by a person only.")
+
+
+def _demand_person(why: str = "This home demands a person for approvals (stepwell.toml: [policy] approvals).") -> None:
     if not is_interactive():
-        raise Forbidden(
-            "This home demands a person for approvals (stepwell.toml: [policy] approvals).",
-            hint="Approve at a terminal, or in a client that asks its user.",
-        )
+        raise Forbidden(why, hint="Approve at a terminal, or in a client that asks its user.")
 
 
 def _decide(invocation: Invocation, decide: Decide, *, no_wait: bool) -> int:

@@ -20,6 +20,7 @@ class Decided:
     decision: Literal["approve", "reject", "answer"]
     value: Json = None
     reason: str = ""
+    scope: str = "once"
 
 
 def question_text(run: Run, wait: Wait) -> str:
@@ -30,14 +31,16 @@ def question_text(run: Run, wait: Wait) -> str:
         text = wait.context if isinstance(wait.context, str) else to_json(wait.context, indent=2)
         cut = "\n… (cut; `stepwell show --output json` has all of it)" if len(text) > MAX_CONTEXT else ""
         lines.append(block(text[:MAX_CONTEXT] + cut, "    "))
-    lines += [f"  {n}) {one_line(label)}" for n, (_, label) in enumerate(_options(wait), start=1)]
+    if wait.kind != "approval":
+        lines += [f"  {n}) {one_line(label)}" for n, (_, label) in enumerate(_options(wait), start=1)]
     return "\n".join(lines)
 
 
 def prompt_text(wait: Wait) -> str:
     """Return what stands before the cursor."""
     if wait.kind == "approval":
-        return "Approve? [y/n; `n why` rejects with a reason; Ctrl-D leaves it open] "
+        wider = "; `y run`, `y workflow` or `y always` approves more than this call" if wait.options else ""
+        return f"Approve? [y/n; `n why` rejects with a reason{wider}; Ctrl-D leaves it open] "
     if not _options(wait):
         return "Answer: "
     several = wait.input_type == "multiselect"
@@ -52,7 +55,7 @@ def read_reply(wait: Wait, typed: str) -> Decided:
     """
     text = typed.strip()
     if wait.kind == "approval":
-        return _read_approval(text)
+        return _read_approval(text, {name for name, _ in _options(wait)})
     options = _options(wait)
     if wait.input_type == "multiselect":
         parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -64,8 +67,10 @@ def read_reply(wait: Wait, typed: str) -> Decided:
     return Decided("answer", _choose(text, options, wait))
 
 
-def _read_approval(text: str) -> Decided:
+def _read_approval(text: str, scopes: set[str]) -> Decided:
     word, _, rest = text.partition(" ")
+    if word.lower() in _YES and rest.strip().lower() in scopes:
+        return Decided("approve", scope=rest.strip().lower())
     if word.lower() in _YES:
         return Decided("approve", reason=rest.strip())
     if word.lower() in _NO:

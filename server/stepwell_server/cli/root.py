@@ -39,6 +39,7 @@ _ENTRIES = {
     "approve": _entry("people", "approve", "Approve what a run waits for."),
     "reject": _entry("people", "reject", "Reject what a run waits for."),
     "answer": _entry("people", "answer", "Answer a run's question."),
+    "grants": _entry("grants", "grants", "List or revoke what is approved for more than one call."),
     "resume": _entry("people", "resume", "Go on with a failed, interrupted or doubtful run."),
     "replay": _entry("replay", "replay", "Test a version of a workflow against a recorded run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),

@@ -96,6 +96,7 @@ async def _decide(call: Call, question: Question, decided: Decided) -> None:
         key=question.wait.key,
         digest=question.wait.digest or None,
         reason=decided.reason,
+        scope=decided.scope,
         via="elicitation",
     )
 

@@ -1,6 +1,7 @@
 """A question to a person as a form of the client, and the form's answer as a decision."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ ASKED_KINDS = ("approval", "input")
 ANSWER = "answer"
 CUSTOM = "other"
 NOTE = "note"
+SCOPE = "scope"
 MAX_PROMPT = 2000  # characters shown of the prompt
 MAX_CONTEXT = 4000  # and of the value to be approved
 MAX_OPTIONS = 100
@@ -33,6 +35,7 @@ class Decided:
     decision: Literal["approve", "reject", "answer"]
     value: Json = None
     reason: str = ""
+    scope: str = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def read_answer(wait: Wait, result: ElicitResult) -> Decided | None:
     if result.action == "decline":
         return _declined(wait)
     if wait.kind == "approval":
-        return Decided("approve", reason=str(content.get(NOTE) or ""))
+        return Decided("approve", reason=str(content.get(NOTE) or ""), scope=str(content.get(SCOPE) or "once"))
     return Decided("answer", _answer(wait, content))
 
 
@@ -108,10 +111,12 @@ def _message(run: Run, wait: Wait) -> str:
 
 
 def _schema(wait: Wait, protocol: str | None) -> JsonObject:
+    modern = (protocol or "") >= TITLED_LISTS
     if wait.kind == "approval":
         note = {"type": "string", "title": "Note", "description": "Optional; kept with the decision"}
-        return {"type": "object", "properties": {NOTE: note}}
-    properties: JsonObject = {ANSWER: _field(wait, modern=(protocol or "") >= TITLED_LISTS)}
+        scopes = {SCOPE: _choice("Approve", wait.options, modern=modern)} if wait.options else {}
+        return {"type": "object", "properties": scopes | {NOTE: note}}
+    properties: JsonObject = {ANSWER: _field(wait, modern=modern)}
     required = [] if wait.skippable or wait.allow_custom else [ANSWER]
     if wait.allow_custom:
         properties[CUSTOM] = {"type": "string", "title": "Other", "description": "Instead of an option"}
@@ -123,20 +128,21 @@ def _field(wait: Wait, *, modern: bool) -> JsonObject:
     shown = [(str(option.get("id")), str(option.get("label") or option.get("id"))) for option in choices[:MAX_OPTIONS]]
     if not shown or wait.input_type == "text":
         return {"type": "string", "title": "Answer"}
-    titled = [{"const": name, "title": label} for name, label in shown]
     if wait.input_type == "multiselect":
         if modern:
+            titled = [{"const": name, "title": label} for name, label in shown]
             return {"type": "array", "title": "Answer", "items": {"anyOf": titled}}
         ids = ", ".join(name for name, _ in shown)
         return {"type": "string", "title": "Answer", "description": f"One or more of {ids}, with commas between"}
+    return _choice("Answer", choices[:MAX_OPTIONS], modern=modern)
+
+
+def _choice(title: str, options: Sequence[JsonObject], *, modern: bool) -> JsonObject:
+    shown = [(str(option.get("id")), str(option.get("label") or option.get("id"))) for option in options]
+    field: JsonObject = {"type": "string", "title": title}
     if modern:
-        return {"type": "string", "title": "Answer", "oneOf": titled}
-    return {
-        "type": "string",
-        "title": "Answer",
-        "enum": [name for name, _ in shown],
-        "enumNames": [label for _, label in shown],
-    }
+        return field | {"oneOf": [{"const": name, "title": label} for name, label in shown]}
+    return field | {"enum": [name for name, _ in shown], "enumNames": [label for _, label in shown]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,9 +150,9 @@ async def resume_run(call: Call, given: ResumeRun) -> Answer:
 
 def _check_authority(call: Call, run: Run, given: ResumeRun) -> None:
     doubt = find_doubt(run, given.key)
-    if doubt is None or not needs_approval(call.app, doubt):
+    if doubt is None or not needs_approval(call.app, run, doubt):
         return
-    if needs_person(call.app, doubt):
+    if needs_person(call.app, run, doubt):
         raise Forbidden(
             f"Only a person may decide about {doubt.name}: it must be approved, and [policy] approvals is "
             '"person" in stepwell.toml.',
@@ -180,6 +180,12 @@ async def approve_run(call: Call, given: ApproveRun) -> Answer:
             hint=f"Tell the user to decide in a terminal: {_by_hand(run)}.",
         )
     _check_digest(run, given)
+    if given.decision == "approve" and any(wait.person and given.key in (None, wait.key) for wait in run.waiting_for):
+        raise Forbidden(
+            "Only a person may decide here: the call reaches a host that is not on the operator's list.",
+            hint=f"Tell the user to decide in a terminal: {_by_hand(run)}; or the operator lists the host in "
+            "stepwell.toml: [http] allow_hosts.",
+        )
     decided = await call.app.engine.decide(
         given.run_id,
         given.decision,
@@ -216,10 +222,10 @@ def _answer(call: Call, followed: Follow, *, failing: bool = False) -> Answer:
 def _next(call: Call, run: Run) -> JsonObject:
     """Return another `next` where the client may not decide."""
     doubt = find_doubt(run)
-    if doubt is not None and needs_person(call.app, doubt):
+    if doubt is not None and needs_person(call.app, run, doubt):
         return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_doubt_by_hand(run)}."}
-    asked = any(wait.kind in ASKED_KINDS for wait in run.waiting_for)
-    if not asked or call.app.settings.policy.approvals != "person":
+    asked = [wait for wait in run.waiting_for if wait.kind in ASKED_KINDS]
+    if not asked or (call.app.settings.policy.approvals != "person" and not asked[0].person):
         return {}
     return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_by_hand(run)}. Do not poll."}
 

@@ -1,0 +1,62 @@
+"""What a person must allow before a call leaves."""
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Iterable
+
+from stepwell.errors import ToolFailure
+from stepwell.model import Json, JsonObject
+from stepwell.ports import Gate, Subject, ToolSpec
+from stepwell.tools.messages import failure
+from stepwell.tools.network import NetworkPolicy, Refused
+from stepwell.tools.rules import ToolRules
+
+
+def make_gate(
+    spec: ToolSpec, arguments: JsonObject, hosts: Iterable[str], network: NetworkPolicy, rules: ToolRules
+) -> Gate | None:
+    """Return the gate before a call that names these hosts; None if nothing is to be asked.
+
+    Raises:
+        ToolFailure: code `not_allowed`: it names a host that no person can allow.
+    """
+    unlisted = [host for host in dict.fromkeys(hosts) if not network.lists(host)]
+    for host in unlisted:
+        refused = network.not_listed(host) if rules.unlisted == "deny" else _refused_address(network, host)
+        if refused is not None:
+            raise refused.as_failure(spec.name)
+    subjects = [Subject("host", host) for host in unlisted]
+    asked = f"Allow {spec.name} to reach {' and '.join(unlisted)}?"
+    if spec.policy == "approve":
+        subjects.insert(0, Subject("tool", spec.name, _digest(spec, arguments)))
+        asked = f"Allow the tool {spec.name}" + (f", and to reach {' and '.join(unlisted)}?" if unlisted else "?")
+    return Gate(asked, tuple(subjects), rules.ask_s, rules.use_s) if subjects else None
+
+
+def undeclared(spec: ToolSpec, declared: tuple[str, ...]) -> ToolFailure:
+    """Return the error of a call of a tool that the workflow's source does not name."""
+    named = ", ".join(declared[:20]) or "none"
+    return failure(
+        spec.name,
+        f"{spec.name}: the workflow's source does not name this tool; it names: {named}",
+        code="not_declared",
+        hint=f"Write tools.{spec.name}(...) in the source. The operator can allow calls by a computed name in "
+        "stepwell.toml: [policy] dynamic_tools = true.",
+    )
+
+
+def _refused_address(network: NetworkPolicy, host: str) -> Refused | None:
+    """Nobody is asked about an address to which no connection would be made."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return None if network.allows_address(host) else network.not_listed(host)
+
+
+def _digest(spec: ToolSpec, arguments: JsonObject) -> str:
+    # The definition is part of it: a server that changes what a tool does has no approval for that.
+    definition: Json = [spec.name, spec.description, spec.schema, spec.read_only, spec.idempotent, spec.destructive]
+    text = json.dumps([definition, arguments], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
