@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import report
+import uvloop
 from calls import measure_calls
 from figures import Figures
 from floors import measure_floors, measure_processes
@@ -54,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     figures = Figures(say=lambda text: print(text, file=sys.stderr, flush=True))
     with tempfile.TemporaryDirectory(prefix="stepwell-bench-") as folder:
-        asyncio.run(measure(figures, Path(folder), options.only, quick=options.quick))
+        uvloop.run(measure(figures, Path(folder), options.only, quick=options.quick))
     if options.json:
         found = {"figures": [dataclasses.asdict(row) for row in figures.rows], "missing": figures.missing}
         print(json.dumps(found, indent=2))

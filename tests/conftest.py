@@ -4,6 +4,7 @@ Homes with settings of their own for it, and whatever runs in another event loop
 """
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -18,6 +19,9 @@ from confined import SHARED
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
+
+# Where the tests run in the background of a script it is ignored, and each command that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 USUAL: dict[str, Any] = {"minimum": "B", "pool": 2, "limits": Limits()}
 

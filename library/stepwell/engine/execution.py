@@ -198,6 +198,8 @@ class Execution:
             for frame in received:
                 if isinstance(frame, frames.Call):
                     self._idle = False
+                    if frame.mark:
+                        self._book.mark(frame.mark, frame.marked)
                     decoded, digest = await self._admit(frame)
                     if self._end is not None:
                         return self._end

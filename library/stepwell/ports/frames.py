@@ -56,6 +56,9 @@ class Call(Struct, tag_field="t", tag="call", forbid_unknown_fields=True, omit_d
     line: int = 0
     delay_s: float = 0.0
     """For a timer that is a deadline: seconds from now. Not part of the arguments: it differs on a replay."""
+    mark: int = 0
+    """Where it is not 0: before this call the outcome of `marked` was the `mark`-th delivered, as in `Mark`."""
+    marked: str = ""
 
     def label(self, digest: str) -> str:
         """Return what is called, as it is compared on a replay; `digest` is of the arguments."""

@@ -21,7 +21,7 @@ class HostFunction:
     ) -> None:
         self.kind = kind
         self.name = name
-        self._bind = bind or (lambda *args, **kwargs: (list(args), kwargs))
+        self._bind = bind
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call and return its value."""
@@ -33,7 +33,7 @@ class HostFunction:
 
     async def _make(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, block: bool) -> Any:
         rt = runtime()
-        bound_args, bound_kwargs = self._bind(*args, **kwargs)
+        bound_args, bound_kwargs = self._bind(*args, **kwargs) if self._bind else ([*args], kwargs)
         return await rt.call(self.kind, self.name, bound_args, bound_kwargs, rt.scope().key(self.name), block=block)
 
     def __repr__(self) -> str:

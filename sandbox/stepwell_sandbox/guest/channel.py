@@ -11,6 +11,7 @@ from stepwell_sandbox.wire import HEADER
 READ_BYTES = 65536
 # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
+_from_json = json.JSONDecoder().raw_decode
 
 
 class Channel:
@@ -20,32 +21,48 @@ class Channel:
         self.fd = fd
         self._lock = threading.Lock()
         self._buffer = bytearray()
-        self._unsent = b""
+        self._mark: tuple[int, str] | None = None
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._waker, self._waking = os.pipe()
         os.set_blocking(self._waker, False)
         self._poll.register(self._waker, select.POLLIN)
 
-    def send(self, frame: dict[str, Any], *, later: bool = False) -> None:
-        """Write one frame; blocks while the host does not read.
-
-        One that is sent `later` is written with the next, or before this end waits: each write wakes the host.
-        """
-        data = _to_json(frame).encode("utf-8", "replace")
+    def send(self, frame: dict[str, Any]) -> None:
+        """Write one frame; blocks while the host does not read."""
         with self._lock:
-            self._unsent += HEADER.pack(len(data)) + data
-            if not later:
-                self._write()
+            mark, self._mark = self._mark, None
+            if mark is None:
+                self._write(frame)
+            elif frame["t"] == "call":
+                frame["mark"], frame["marked"] = mark
+                self._write(frame)
+            else:
+                self._write(_mark(*mark), frame)
+
+    def mark(self, n: int, key: str) -> None:
+        """Say that the outcome of `key` is the `n`-th delivered: in the next frame, or before this end waits.
+
+        Nothing depends on it earlier, and each write wakes the host.
+        """
+        with self._lock:
+            if self._mark is not None:
+                self._write(_mark(*self._mark))
+            self._mark = n, key
 
     def flush(self) -> None:
-        """Write what was to be sent later."""
-        if self._unsent:
-            with self._lock:
-                self._write()
+        """Write the mark that was kept back."""
+        with self._lock:
+            if self._mark is not None:
+                self._write(_mark(*self._mark))
+                self._mark = None
 
-    def _write(self) -> None:
-        view, self._unsent = memoryview(self._unsent), b""
+    def _write(self, *frames: dict[str, Any]) -> None:
+        data = b""
+        for frame in frames:
+            text = _to_json(frame).encode("utf-8", "replace")
+            data += HEADER.pack(len(text)) + text
+        view = memoryview(data)
         while view:
             view = view[os.write(self.fd, view) :]
 
@@ -87,8 +104,12 @@ class Channel:
             end = start + HEADER.size + size
             if len(buffer) < end:
                 break
-            frames.append(json.loads(bytes(buffer[start + HEADER.size : end])))
+            frames.append(_from_json(str(buffer[start + HEADER.size : end], "utf-8"))[0])
             start = end
         if start:
             del buffer[:start]
         return frames
+
+
+def _mark(n: int, key: str) -> dict[str, Any]:
+    return {"t": "mark", "n": n, "key": key}

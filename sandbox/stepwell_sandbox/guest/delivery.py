@@ -252,8 +252,7 @@ class Delivery:
         if pending.kind == "fired":
             self.channel.send({"t": "fired", "key": pending.key, "at": pending.at, "mark": pending.mark})
         else:
-            # Nothing depends on it before the next frame.
-            self.channel.send({"t": "mark", "n": pending.mark, "key": pending.key}, later=True)
+            self.channel.mark(pending.mark, pending.key)
 
     async def _outcome(self, pending: Pending, *, block: bool = False) -> None:
         if block or self.blocking() or (not pending.ordered and not self.loop.runs_here()):

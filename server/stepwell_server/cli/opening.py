@@ -1,9 +1,10 @@
 """The home, opened for the length of one command."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+
+import uvloop
 
 from stepwell_server.app import App, open_app
 from stepwell_server.cli.report import Invocation, note
@@ -21,7 +22,7 @@ def in_app(invocation: Invocation, work: Callable[[App], Awaitable[T]], *, execu
             await _take_in_files(app)
             return await work(app)
 
-    return asyncio.run(opened())
+    return uvloop.run(opened())
 
 
 def _log_to_file(app: App) -> None:

@@ -1,9 +1,9 @@
 """`stepwell serve`."""
 
-import asyncio
 import sys
 
 import click
+import uvloop
 
 from stepwell_server.app import open_app
 from stepwell_server.cli.commands import Command
@@ -31,7 +31,7 @@ def serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
     """Serve MCP clients, over stdio unless --http is given, and execute runs."""
     if address is None and sys.stdin.isatty():
         note("This speaks MCP on stdin and stdout; a client starts it. `stepwell setup CLIENT` tells a client how.")
-    asyncio.run(_serve(invocation, address))
+    uvloop.run(_serve(invocation, address))
 
 
 async def _serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
