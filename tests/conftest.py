@@ -4,10 +4,12 @@ Homes with settings of their own for it, and whatever runs in another event loop
 """
 
 import asyncio
+import os
+import shutil
 import signal
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,29 @@ from stepwell_sandbox.sandbox import ConfinedSandbox
 # Where the tests run in the background of a script it is ignored, and each command that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 * 1024**3
+
 USUAL: dict[str, Any] = {"minimum": "B", "pool": 2, "limits": Limits()}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the tests' homes into memory where there is room: a process that is killed leaves the same files there.
+
+    A home has a log of 4 MiB, and thousands of those make one disk the test of all.
+    """
+    if config.option.basetemp is None and not hasattr(config, "workerinput") and _has_room(MEMORY):
+        folder = tempfile.mkdtemp(prefix="stepwell-tests-", dir=MEMORY)
+        config.option.basetemp = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _has_room(folder: Path) -> bool:
+    with suppress(OSError):
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize > ROOM_BYTES and not found.f_flag & os.ST_NOEXEC
+    return False
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,5 +1,6 @@
 """The HTTP client of the host's tools: connections go only to addresses that were checked."""
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -52,11 +53,38 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         raise failed or httpcore.ConnectError(f"no address of {host}")
 
 
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport over a pool that connects through `CheckedBackend`."""
+class CheckedTransport(httpx.AsyncBaseTransport):
+    """One of httpx's transports for each scheme, made when it is used first.
+
+    Loading the certificates of all authorities takes 30 ms, which a host that asks nobody should not spend.
+    """
 
     def __init__(self, network: NetworkPolicy) -> None:
-        context: ssl.SSLContext = httpx.create_ssl_context()
+        self._network = network
+        self._opened: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._opening = asyncio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        scheme = request.url.scheme
+        async with self._opening:
+            if scheme not in self._opened:
+                # Without TLS nothing uses the context; that one trusts nobody.
+                secure = asyncio.to_thread(httpx.create_ssl_context) if scheme == "https" else None
+                context = await secure if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                self._opened[scheme] = _PooledTransport(self._network, context)
+        return await self._opened[scheme].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for transport in self._opened.values():
+            await transport.aclose()
+
+
+class _PooledTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport over a pool that connects through `CheckedBackend`."""
+
+    def __init__(self, network: NetworkPolicy, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
