@@ -34,9 +34,8 @@ async def install(installer: Installer, folder: Path) -> tuple[list[str], dict[s
 
 @pytest.mark.asyncio
 async def test_uv_and_pip_come_to_the_same(wheels: Path, tmp_path: Path):
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not installed")
+    uv = shutil.which("uv", path=Path(sys.executable).parent)
+    assert uv is not None
     ones = {
         "one/__init__.py": "import two\n",
         "x.pth": "import two\n",
