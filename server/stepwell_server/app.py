@@ -65,7 +65,15 @@ async def open_app(
         packages = await stack.enter_async_context(Environments(Shelf(place.environments), settings.packages.policy()))
         catalog = Catalog(database, settings.limits, packages)
         network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
-        tools = await stack.enter_async_context(open_toolbox(place.tools, network=network, rules=settings.tool_rules()))
+        tools = await stack.enter_async_context(
+            open_toolbox(
+                place.tools,
+                network=network,
+                rules=settings.tool_rules(),
+                servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
+                kept=place.listings,
+            )
+        )
         if sandbox is None:
             # Without runs to execute no process is kept ready.
             pool = settings.sandbox.pool if execute else 0

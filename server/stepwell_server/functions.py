@@ -40,9 +40,11 @@ class Functions:
                 return None if workflow is None else workflow_result(workflow, source=True)
             case "tools.list":
                 prefix = kwargs.get("prefix")
+                await self._tools.prepare()
                 specs = self._tools.list_tools()
                 return [tool_summary(s) for s in specs if prefix is None or s.name.startswith(f"{prefix}.")]
             case "tools.search":
+                await self._tools.prepare()
                 tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))
                 return [tool_summary(hit.spec) | {"score": hit.score} for hit in tools.items]
             case _:
@@ -88,7 +90,7 @@ def tool_summary(spec: ToolSpec) -> JsonObject:
         "returns": spec.returns,
         "read_only": spec.read_only,
         "policy": spec.policy,
-    }
+    } | ({"origin": spec.origin} if spec.origin else {})
 
 
 def _text(kwargs: JsonObject, name: str) -> str:

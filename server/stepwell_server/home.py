@@ -33,6 +33,11 @@ class Home:
         return self.path / "tools"
 
     @property
+    def listings(self) -> Path:
+        """What MCP servers have listed the last time; may be absent."""
+        return self.path / "listings"
+
+    @property
     def environments(self) -> Path:
         """Installed packages of workflows; may be absent."""
         return self.path / "environments"

@@ -31,10 +31,11 @@ from stepwell.tools.mistakes import find_line, list_mistakes
 from stepwell.tools.rules import WORKFLOW
 from stepwell_server.durations import read_duration
 from stepwell_server.toml_lines import find_lines
+from stepwell_server.tool_settings import McpServerSettings, ServerName
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-UNSUPPORTED = ("mcp_servers", "agents", "models", "search", "secrets")
+UNSUPPORTED = ("agents", "models", "search", "secrets")
 
 
 def _check_host(pattern: str) -> str:
@@ -202,6 +203,7 @@ class Settings(_Section):
     workers: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     packages: PackageSettings = PackageSettings()
+    mcp_servers: dict[ServerName, McpServerSettings] = {}
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 

@@ -105,7 +105,7 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
     assert said in caught.value.message
 
 
-@pytest.mark.parametrize("section", ["mcp_servers", "agents", "models", "search", "secrets"])
+@pytest.mark.parametrize("section", ["agents", "models", "search", "secrets"])
 @pytest.mark.parametrize("form", ["[{}]\nx = 1", "[{}.name]\nx = 1", "[[{}]]\nx = 1", "{} = 1", "{}.x = 1"])
 def test_sections_of_later_versions_are_refused(section: str, form: str) -> None:
     with pytest.raises(ConfigError) as caught:

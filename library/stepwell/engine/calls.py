@@ -12,6 +12,7 @@ from stepwell.engine.admission import without_attempts
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.gating import pass_gate
+from stepwell.engine.keeping import make_saver
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
@@ -91,12 +92,10 @@ class Calls:
 
     async def _tool(self, call: Call, entry: Entry | None, digest: str, args: list[Json], kwargs: JsonObject) -> Answer:
         tools = self._services.tools
+        await tools.prepare(call.name)
         try:
             if tools.find_tool(call.name) is None:
-                found = await tools.search_tools(call.name.replace(".", " "), 3)
-                near = ", ".join(hit.spec.name for hit in found.items)
-                hint = f"Near ones: {near}." if near else "tools.list() shows all."
-                raise ToolFailure(f"there is no tool {call.name!r}.", tool=call.name, code="unknown_tool", hint=hint)
+                raise await tools.missing(call.name)
             spec = tools.admit(call.name, self._caller)
             arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
             gate = tools.gate(spec, arguments)
@@ -132,7 +131,8 @@ class Calls:
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
             )
         key = self._idempotency_key(call, digest)
-        context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts)
+        save = make_saver(self._book, self._run, call)
+        context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts, save=save)
         while True:
             if doubtful:
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)

@@ -94,6 +94,6 @@ def _encode(data: Any) -> tuple[str, bytes]:
 def _decode(artifact: Artifact) -> bytes:
     if artifact.media_type == "text/plain":
         return msgspec.json.encode(artifact.data.decode())
-    if artifact.media_type == "application/octet-stream":
-        return msgspec.json.encode({TAG: "bytes", "v": base64.b64encode(artifact.data).decode()})
-    return artifact.data
+    if artifact.media_type == "application/json":
+        return artifact.data
+    return msgspec.json.encode({TAG: "bytes", "v": base64.b64encode(artifact.data).decode()})

@@ -4,18 +4,35 @@ from stepwell.ports import frames
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import Packages
 from stepwell.ports.sandbox import Exit, GuestProcess, Sandbox
-from stepwell.ports.tools import CallContext, Caller, Gate, Subject, ToolHost, ToolSpec
+from stepwell.ports.tools import (
+    Asker,
+    Binary,
+    CallContext,
+    Caller,
+    Gate,
+    Inquiry,
+    Reply,
+    Saver,
+    Subject,
+    ToolHost,
+    ToolSpec,
+)
 from stepwell.ports.workflows import WorkflowSource
 
 __all__ = [
+    "Asker",
+    "Binary",
     "CallContext",
     "Caller",
     "Exit",
     "Gate",
     "GuestProcess",
+    "Inquiry",
     "Limits",
     "Packages",
+    "Reply",
     "Sandbox",
+    "Saver",
     "Subject",
     "ToolHost",
     "ToolSpec",

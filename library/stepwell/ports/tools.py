@@ -1,8 +1,10 @@
 """What the engine asks of the tools on the host."""
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
+from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 
 
@@ -27,6 +29,8 @@ class ToolSpec:
     """What becomes of a call whose answer was lost and that may not be repeated."""
     ask_s: float | None = None
     """How long is asked, until it fails; None: for ever."""
+    origin: str = ""
+    """Where it comes from and how it is called there, for people: `MCP server github, tool create-issue`."""
 
     @property
     def repeatable(self) -> bool:
@@ -98,20 +102,56 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Binary:
+    """Bytes that a tool has answered with."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a tool wants to know from a person while it is called."""
+
+    prompt: str
+    schema: JsonObject
+    """JSON Schema of a flat object: the form's fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a person has answered."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: JsonObject
+
+
+Saver: TypeAlias = Callable[[Binary], Awaitable[JsonObject]]
+"""Keeps bytes as an artifact of the run and returns what the workflow gets instead."""
+Asker: TypeAlias = Callable[[Inquiry], Awaitable[Reply]]
+"""Asks a person; the call waits meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallContext:
-    """Who calls."""
+    """Who calls, and what the call may ask of the engine."""
 
     run_id: str
     workflow: str
     idempotency_key: str
     """Stands for run, call and arguments, in 32 hexadecimal digits; the same on every repetition."""
-    extras: JsonObject = field(default_factory=dict[str, Json])
     hosts: tuple[str, ...] = ()
     """Beside those of the operator's list, hosts that a person has allowed for this call."""
+    save: Saver | None = None
+    ask: Asker | None = None
 
 
 class ToolHost(Protocol):
-    """The tools of this host, under its policy."""
+    """The tools of this host, under its policy. What it lists may change while it runs."""
+
+    async def prepare(self, name: str = "") -> None:
+        """Learn which tools there are under a dotted name, all if it is empty; bounded in time, and never raises."""
+        ...
 
     def list_tools(self) -> list[ToolSpec]:
         """Return all tools, ordered by name."""
@@ -119,6 +159,10 @@ class ToolHost(Protocol):
 
     def find_tool(self, name: str) -> ToolSpec | None:
         """Return the tool of that dotted name, or None."""
+        ...
+
+    async def missing(self, name: str) -> ToolFailure:
+        """Return the error of a call of a tool that is not there: what to call instead, or what is wrong."""
         ...
 
     async def search_tools(self, query: str, limit: int) -> ToolSearch:
@@ -148,7 +192,7 @@ class ToolHost(Protocol):
         """Return the arguments object of a call, checked against the tool's schema.
 
         Raises:
-            ToolFailure: code `invalid_arguments`, or `not_allowed` where policy denies these arguments.
+            ToolFailure: code `invalid_arguments`, or `not_allowed` where policy denies the tool.
         """
         ...
 

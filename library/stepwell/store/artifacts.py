@@ -15,7 +15,7 @@ class Artifact:
     name: str
     run_id: str
     media_type: str
-    """`application/json` (codec JSON), `text/plain` or `application/octet-stream`."""
+    """`application/json` (codec JSON), `text/plain`, else bytes: `application/octet-stream`, `image/png`, ..."""
     description: str
     metadata: JsonObject
     size: int

@@ -1,9 +1,8 @@
 """From the arguments of a call in Python to the arguments object of a tool."""
 
 import json
-from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stepwell.model import Json, JsonObject
 from stepwell.ports import ToolSpec
@@ -11,6 +10,8 @@ from stepwell.tools.messages import clean, invalid
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+
+    from stepwell.tools.validating import Validator
 
 MAX_MISTAKES = 5  # named in one error
 
@@ -25,19 +26,11 @@ _PYTHON_TYPES = {
 }
 
 
-class Validator(Protocol):
-    """The part of a jsonschema validator that is used."""
-
-    def iter_errors(self, instance: Json) -> "Iterable[ValidationError]":
-        """Yield every mismatch."""
-        ...
-
-
-def make_validator(spec: ToolSpec) -> Validator:
+def make_validator(spec: ToolSpec) -> "Validator":
     """Return the validator of the tool's arguments."""
-    from jsonschema import Draft202012Validator  # noqa: PLC0415  a twentieth of the start of a server
+    from stepwell.tools.validating import CheckedSchema  # noqa: PLC0415  a twentieth of the start of a server
 
-    return cast(Validator, Draft202012Validator(spec.schema))
+    return CheckedSchema(spec.schema)
 
 
 def signature(spec: ToolSpec) -> str:
@@ -45,14 +38,14 @@ def signature(spec: ToolSpec) -> str:
     required = set(spec.schema.get("required", []))
     parameters: list[str] = []
     for name, schema in _properties(spec).items():
-        text = f"{name}: {_annotation(schema)}"
+        text = f"{clean(name, 60)}: {clean(_annotation(schema), 200)}"
         if name not in required:
-            text += f" = {schema['default']!r}" if "default" in schema else " = ..."
+            text += f" = {clean(repr(schema['default']), 80)}" if "default" in schema else " = ..."
         parameters.append(text)
     return f"{spec.name}({', '.join(parameters)}) -> {spec.returns}"
 
 
-def bind_arguments(spec: ToolSpec, validator: Validator, args: list[Json], kwargs: JsonObject) -> JsonObject:
+def bind_arguments(spec: ToolSpec, validator: "Validator", args: list[Json], kwargs: JsonObject) -> JsonObject:
     """Return the arguments object; positional ones follow the order of the schema's properties.
 
     Raises:

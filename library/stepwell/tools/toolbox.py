@@ -1,17 +1,18 @@
 """All tools of this host, under the operator's rules."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, Caller, Gate, ToolSpec
 from stepwell.ports.tools import ToolSearch
-from stepwell.tools.binding import Validator, bind_arguments, make_validator
+from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.commands import CommandTool, find_program
 from stepwell.tools.connect import open_client
 from stepwell.tools.exchange import WebClient
@@ -21,40 +22,91 @@ from stepwell.tools.network import NetworkPolicy
 from stepwell.tools.ranking import ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules, names_tool
+from stepwell.tools.sources import Source, name_sources
 from stepwell.tools.tool import Tool
+from stepwell.tools.upstream import McpServer, Reveal, open_upstreams
 from stepwell.tools.web import FetchTool, RequestTool
 
+if TYPE_CHECKING:
+    from stepwell.tools.validating import Validator
+
 MAX_COMMANDS = 16  # processes at one time; our choice
+PREPARE_S = 10.0  # for all listings; a server that is slower is there the next time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     tool: Tool
     spec: ToolSpec
+    validator: "Validator | None" = None
+
+
+@dataclass(slots=True)
+class _Part:
+    """The tools of one source as they were at its revision."""
+
+    source: Source
+    revision: int = -1
+    entries: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
 
 
 class Toolbox:
     """The `ToolHost` of this process. Make it with `open_toolbox`."""
 
     def __init__(
-        self, tools: Iterable[Tool], rules: ToolRules, network: NetworkPolicy, problems: tuple[str, ...] = ()
+        self,
+        tools: Iterable[Tool],
+        rules: ToolRules,
+        network: NetworkPolicy,
+        problems: tuple[str, ...] = (),
+        *,
+        sources: Iterable[Source] = (),
     ) -> None:
-        self.problems = problems
-        """What the operator should mend: recipe files that were skipped, commands that are not installed."""
-        ordered = sorted(tools, key=lambda tool: tool.spec.name)
-        self._entries = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in ordered}
-        self._validators: dict[str, Validator] = {}
-        self._ranking = ToolRanking()
         self._rules, self._network = rules, network
+        self._problems = problems
+        self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
+        self._ranking = ToolRanking()
+        self._parts = {source.name: _Part(source) for source in sources}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the operator should mend: files that were skipped, commands and servers that cannot be started."""
+        return (*self._problems, *(part.source.problem for part in self._parts.values() if part.source.problem))
+
+    async def prepare(self, name: str = "") -> None:
+        """Learn the listing of the source that has the tool, of all if the name is empty."""
+        if name:
+            part = self._parts.get(name.partition(".")[0])
+            if part is not None and name not in self._fixed:
+                await part.source.prepare(name)
+            return
+        looks = [asyncio.create_task(part.source.prepare()) for part in self._parts.values()]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=PREPARE_S)
+            for look in late:  # the source itself goes on
+                look.cancel()
 
     def list_tools(self) -> list[ToolSpec]:
-        """Return all tools, ordered by name, denied ones too."""
-        return [entry.spec for entry in self._entries.values()]
+        """Return all known tools, ordered by name, denied ones too."""
+        entries = dict(self._fixed)
+        for part in self._parts.values():
+            entries |= self._known(part)
+        return [entries[name].spec for name in sorted(entries)]
 
     def find_tool(self, name: str) -> ToolSpec | None:
         """Return the tool of that dotted name, or None."""
-        entry = self._entries.get(name)
+        entry = self._find(name)
         return entry.spec if entry else None
+
+    async def missing(self, name: str) -> ToolFailure:
+        """Return the error of a call of a tool that is not there."""
+        part = self._parts.get(name.partition(".")[0])
+        if part is not None and part.source.problem and not part.source.tools():
+            return failure(name, f"{name}: {part.source.problem}", code="not_started", retryable=True)
+        found = await self.search_tools(name.replace(".", " "), 3)
+        near = ", ".join(hit.spec.name for hit in found.items)
+        hint = f"Near ones: {near}." if near else "tools.list() shows all."
+        return failure(name, f"there is no tool {name[:200]!r}.", code="unknown_tool", hint=hint)
 
     async def search_tools(self, query: str, limit: int) -> ToolSearch:
         """Return the tools that fit the query, best first; denied ones are left out."""
@@ -70,7 +122,7 @@ class Toolbox:
         Raises:
             ToolFailure: see `ToolHost.admit`.
         """
-        entry = self._entries.get(name)
+        entry = self._find(name)
         if entry is None:
             raise _unknown(name)
         spec = replace(entry.spec, policy=self._rules.policy_for(entry.spec, caller))
@@ -96,10 +148,9 @@ class Toolbox:
             ToolFailure: code `invalid_arguments` or `not_allowed`.
         """
         entry = self._allowed(spec.name)
-        validator = self._validators.get(spec.name)
-        if validator is None:
-            validator = self._validators[spec.name] = make_validator(entry.spec)
-        arguments = bind_arguments(entry.spec, validator, args, kwargs)
+        if entry.validator is None:
+            entry.validator = make_validator(entry.spec)
+        arguments = bind_arguments(entry.spec, entry.validator, args, kwargs)
         entry.tool.check(arguments)
         return arguments
 
@@ -113,8 +164,21 @@ class Toolbox:
         entry = self._allowed(spec.name)
         return await entry.tool.call(entry.spec, arguments, context)
 
+    def _find(self, name: str) -> _Entry | None:
+        if (fixed := self._fixed.get(name)) is not None:
+            return fixed
+        part = self._parts.get(name.partition(".")[0])
+        return None if part is None else self._known(part).get(name)
+
+    def _known(self, part: _Part) -> dict[str, _Entry]:
+        tools = part.source.tools()
+        if part.revision != part.source.revision:
+            part.revision = part.source.revision
+            part.entries = {tool.spec.name: _Entry(tool, self._rules.apply(tool.spec)) for tool in tools}
+        return part.entries
+
     def _allowed(self, name: str) -> _Entry:
-        entry = self._entries.get(name)
+        entry = self._find(name)
         if entry is None:
             raise _unknown(name)
         if entry.spec.policy == "deny":
@@ -124,21 +188,33 @@ class Toolbox:
 
 @asynccontextmanager
 async def open_toolbox(
-    folder: Path | None = None, *, network: NetworkPolicy | None = None, rules: ToolRules | None = None
+    folder: Path | None = None,
+    *,
+    network: NetworkPolicy | None = None,
+    rules: ToolRules | None = None,
+    servers: Sequence[McpServer] = (),
+    kept: Path | None = None,
+    reveal: Reveal = str,
 ) -> AsyncGenerator[Toolbox, None]:
-    """Open the built-in tools and those of the folder's `*.yaml` files; on exit connections are closed.
+    """Open the built-in tools, those of the folder's `*.yaml` files, and those of MCP servers.
 
-    A file that is wrong, and a name that is taken, is a line in `problems`; the other tools work.
+    A file that is wrong, and a name that is taken, is a line in `problems`; the other tools work. Listings of servers
+    are `kept` in a folder. On exit connections are closed and servers ended.
     """
     allowed = network or NetworkPolicy()
-    async with open_client(allowed) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(allowed))
         web = WebClient(client, allowed)
         slots = asyncio.Semaphore(MAX_COMMANDS)
         tools: dict[str, Tool] = {tool.spec.name: tool for tool in (FetchTool(web), RequestTool(web))}
         problems: list[str] = []
         for file in [*_shipped(), *_read_folder(folder, problems)]:
             problems += _add(tools, file, allowed, slots)
-        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, tuple(problems))
+        named = name_sources([server.name for server in servers], {name.partition(".")[0] for name in tools}, problems)
+        upstreams = await stack.enter_async_context(
+            open_upstreams(list(zip(named, servers, strict=True)), kept, reveal)
+        )
+        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, tuple(problems), sources=upstreams)
         try:
             yield toolbox
         finally:

@@ -24,6 +24,7 @@ MAX_SCHEMA = 3_000  # bytes of its schema
 async def search_tools(call: Call, given: SearchTools) -> Answer:
     """Find what workflows can call as `tools.<name>`."""
     toolbox = call.app.tools
+    await toolbox.prepare()
     every = [tool for tool in toolbox.list_tools() if tool.policy != "deny"]
     found = await toolbox.search_tools(given.query, given.limit)
     shown, _ = fit_list([_describe(hit.spec) | _fitness(hit) for hit in found.items])

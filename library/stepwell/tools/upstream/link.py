@@ -1,0 +1,211 @@
+"""A connection to an upstream server: made when it is needed, kept, and made again when it has ended."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp import Client
+from mcp.client.session import ClientRequestContext
+from mcp.types import (
+    INTERNAL_ERROR,
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitResult,
+    ErrorData,
+    Implementation,
+    ServerNotification,
+    ToolListChangedNotification,
+)
+
+from stepwell.ports import Asker
+from stepwell.tools.messages import clean
+from stepwell.tools.upstream.asking import as_inquiry, as_result
+from stepwell.tools.upstream.config import McpServer, MissingVariable, Reveal, expand
+from stepwell.tools.upstream.http import open_http
+from stepwell.tools.upstream.stdio import Child, open_streams, run_child
+
+REST_S = 2.0  # after a start that failed: calls within it get the same error
+CLIENT = Implementation(name="stepwell", title="Stepwell", version="1")
+
+log = logging.getLogger(__name__)
+
+
+class NotReached(Exception):
+    """The server could not be started or reached; nothing was sent to it. The text says why."""
+
+
+@dataclass(slots=True)
+class Link:
+    """One live connection."""
+
+    client: Client
+    ended: asyncio.Event
+    """Set when nothing can come from it any more."""
+    askers: list[Asker] = field(default_factory=list[Asker])
+    """Of the calls under way, in their order: a question of the server does not say which call it belongs to."""
+
+    @property
+    def modern(self) -> bool:
+        """Whether it speaks the protocol without sessions, of 2026."""
+        return self.client.protocol_version >= "2026-01-01"
+
+
+class Connection:
+    """At most one link at a time, kept by a task of its own: the SDK's client must be left where it was entered."""
+
+    def __init__(self, server: McpServer, changed: Callable[[], None], reveal: Reveal) -> None:
+        self._server = server
+        self._changed = changed
+        self._reveal = reveal
+        self._link: Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._starting: asyncio.Future[Link] | None = None
+        self._failed: tuple[float, NotReached] | None = None
+
+    async def get(self) -> Link:
+        """Return the live link; make one if there is none.
+
+        Raises:
+            NotReached: there is none to be had.
+        """
+        if self._link is not None and not self._link.ended.is_set():
+            return self._link
+        if self._failed is not None and time.monotonic() - self._failed[0] < REST_S:
+            raise self._failed[1]
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.get_running_loop().create_future()
+            previous, self._keeper = self._keeper, None
+            self._keeper = asyncio.create_task(self._keep(self._starting, previous))
+        return await asyncio.shield(self._starting)
+
+    async def close(self) -> None:
+        """End the link and the process behind it."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+    async def _keep(self, ready: "asyncio.Future[Link]", previous: "asyncio.Task[None] | None") -> None:
+        if previous is not None:
+            previous.cancel()
+            await asyncio.wait([previous])
+        try:
+            async with self._open() as link:
+                self._link, self._failed = link, None
+                ready.set_result(link)
+                listening = asyncio.create_task(self._listen(link))
+                try:
+                    await link.ended.wait()
+                finally:
+                    listening.cancel()
+                    await asyncio.wait([listening])
+        except Exception as error:  # noqa: BLE001  foreign code on the other side: whatever it is, the next call starts anew
+            reason = error if isinstance(error, NotReached) else NotReached(_reason(error))
+            if not ready.done():
+                self._failed = time.monotonic(), reason
+                ready.set_exception(reason)
+                ready.exception()  # nobody may wait for it any more
+            else:
+                log.warning("MCP server %s: the connection ended: %s", self._server.name, reason)
+        finally:
+            self._link = None
+            if not ready.done():
+                ready.cancel()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[Link, None]:
+        server = self._server
+        try:
+            values = {name: self._reveal(expand(text)) for name, text in (server.env or server.headers).items()}
+            words = [expand(word) for word in (server.command, *server.args)]
+            url = expand(server.url)
+        except MissingVariable as error:
+            raise NotReached(str(error)) from error
+        if url:
+            ended = asyncio.Event()
+            async with open_http(url, values, server.timeout_s) as streams, self._client(streams, ended) as link:
+                yield link
+            return
+        async with _child(words, values, server) as child, open_streams(child) as streams:
+            try:
+                async with self._client(streams, child.ended) as link:
+                    yield link
+            except NotReached as error:
+                said = await child.last_words()
+                raise NotReached(f"{error}: {said}" if said else str(error)) from error
+
+    @asynccontextmanager
+    async def _client(self, streams: Any, ended: asyncio.Event) -> AsyncGenerator[Link, None]:
+        link: Link | None = None
+
+        async def elicit(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+            if not isinstance(params, ElicitRequestFormParams):
+                return ErrorData(code=INTERNAL_ERROR, message="only forms can be shown here")
+            if link is None or not link.askers:
+                return ElicitResult(action="cancel")
+            return as_result(await link.askers[-1](as_inquiry(params)))
+
+        async def told(message: Any) -> None:
+            if isinstance(message, ToolListChangedNotification):
+                self._changed()
+            elif isinstance(message, Exception) and not isinstance(message, ServerNotification):
+                log.debug("MCP server %s: %s", self._server.name, message)
+
+        client = Client(
+            _given(streams),
+            elicitation_callback=elicit,
+            message_handler=told,
+            client_info=CLIENT,
+            cache=None,
+        )
+        entered = asyncio.timeout(self._server.start_s)
+        try:
+            async with entered:
+                await client.__aenter__()
+        except TimeoutError as error:
+            raise NotReached(f"gave no first answer within {self._server.start_s:g} s") from error
+        except Exception as error:
+            raise NotReached(f"did not answer as an MCP server: {_reason(error)}") from error
+        link = Link(client, ended)
+        try:
+            yield link
+        finally:
+            await client.__aexit__(None, None, None)
+
+    async def _listen(self, link: Link) -> None:
+        """Hear of changes of the listing: in the protocol of 2026 a stream of their own, which may end at any time."""
+        capabilities = link.client.server_capabilities.tools
+        if not link.modern or capabilities is None or not capabilities.list_changed:
+            return
+        with suppress(Exception):  # a server without the stream is one whose listing is looked at anew with each start
+            async with link.client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._changed()
+
+
+@asynccontextmanager
+async def _child(words: list[str], values: dict[str, str], server: McpServer) -> AsyncGenerator[Child, None]:
+    running = run_child(words, values, server.cwd)
+    try:
+        child = await running.__aenter__()
+    except (OSError, ValueError) as error:
+        raise NotReached(clean(f"{words[0]} could not be started: {error}", 300)) from error
+    try:
+        yield child
+    finally:
+        await running.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def _given(streams: Any) -> AsyncGenerator[Any, None]:
+    yield streams
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return clean(str(error) or type(error).__name__, 300)

@@ -1,0 +1,151 @@
+"""One tool of an upstream server."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stepwell.errors import ToolFailure
+from stepwell.model import Json, JsonObject
+from stepwell.ports import CallContext, Inquiry, Reply, ToolSpec
+from stepwell.tools.messages import clean, failure
+from stepwell.tools.tool import OutcomeUnknown
+from stepwell.tools.upstream.config import McpServer
+from stepwell.tools.upstream.listing import Listed
+from stepwell.tools.upstream.results import read_result
+
+if TYPE_CHECKING:
+    from stepwell.tools.upstream.link import Link
+
+MAX_DESCRIPTION = 4000  # characters
+MAX_RETURNS = 120
+KEY_META = "stepwell/idempotency-key"  # in `_meta` of every call that is not read-only
+_TYPES = {
+    "string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict",
+}  # fmt: skip
+
+
+class Links(Protocol):
+    """Where a tool gets its connection."""
+
+    async def get(self) -> "Link":
+        """Return a live link, or raise ToolFailure with the code `not_started`."""
+        ...
+
+    async def relist(self) -> None:
+        """Read the listing anew."""
+        ...
+
+
+class UpstreamTool:
+    """`tools.<server>.<name>(...)`."""
+
+    def __init__(self, server: McpServer, namespace: str, name: str, listed: Listed, links: Links) -> None:
+        self._server = server
+        self._listed = listed
+        self._links = links
+        read_only = listed.hints.get("readOnlyHint") is True
+        self.spec = ToolSpec(
+            name=f"{namespace}.{name}",
+            description=clean(listed.description, MAX_DESCRIPTION),
+            schema=listed.schema,
+            returns=_returns(listed.output),
+            read_only=read_only,
+            idempotent=listed.hints.get("idempotentHint") is True and not read_only,
+            destructive=listed.hints.get("destructiveHint") is True and not read_only,
+            origin=clean(f"MCP server {server.name}, tool {listed.name}", 200),
+        )
+
+    def check(self, arguments: JsonObject) -> None:
+        """Refuse nothing: what the schema allows is the server's to judge."""
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return none: where the server goes is not seen from here."""
+        return ()
+
+    async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
+        """Make the call; on a connection that is found to have ended, a call that may be repeated is made again."""
+        from stepwell.tools.upstream.calling import LinkLost, Rejected, call_tool  # noqa: PLC0415  loads the SDK
+
+        again = 1
+        while True:
+            link = await self._links.get()
+            try:
+                async with self._bounded(link, context) as asking:
+                    result = await call_tool(link, self._listed.name, arguments, self._meta(spec, context), asking)
+                return await read_result(spec.name, result, context)
+            except Rejected as error:
+                # Nothing was done: the session is over, or headers were asked for that only a listing tells of.
+                if not again:
+                    raise self._broken(spec, str(error)) from error
+                if error.relist:
+                    await self._links.relist()
+            except LinkLost as error:
+                if error.sent and not spec.repeatable:
+                    raise OutcomeUnknown(clean(f"{spec.name}: {error}")) from error
+                if not again:
+                    raise self._broken(spec, str(error)) from error
+            except TimeoutError as error:
+                message = f"{spec.name}: no answer within {self._server.timeout_s:g} s"
+                if not spec.repeatable:
+                    raise OutcomeUnknown(message) from error
+                raise failure(spec.name, message, code="timeout", retryable=True) from error
+            again -= 1
+
+    @asynccontextmanager
+    async def _bounded(self, link: "Link", context: CallContext) -> AsyncGenerator["Asking", None]:
+        asking = Asking(context, self._server)
+        link.askers.append(asking.ask)
+        try:
+            async with asking.timeout:
+                yield asking
+        finally:
+            link.askers.remove(asking.ask)
+
+    def _meta(self, spec: ToolSpec, context: CallContext) -> dict[str, Any] | None:
+        return None if spec.read_only else {KEY_META: context.idempotency_key}
+
+    def _broken(self, spec: ToolSpec, said: str) -> ToolFailure:
+        return failure(spec.name, f"{spec.name}: {said}", code="connection_failed", retryable=True)
+
+
+class Asking:
+    """The time of one call, which stands still while a person is asked."""
+
+    def __init__(self, context: CallContext, server: McpServer) -> None:
+        self._context = context
+        self._left_s = server.timeout_s
+        self._prompt = f"The MCP server {server.name} asks"
+        self.timeout = asyncio.timeout(server.timeout_s)
+        self._asked = 0
+
+    async def ask(self, inquiry: Inquiry) -> Reply:
+        """Pass a question on; without somebody to pass it to it is cancelled."""
+        if self._context.ask is None:
+            return Reply("cancel", {})
+        now = asyncio.get_running_loop().time
+        if not self._asked:
+            self._left_s = (self.timeout.when() or now()) - now()
+            self.timeout.reschedule(None)
+        self._asked += 1
+        try:
+            return await self._context.ask(Inquiry(f"{self._prompt}: {inquiry.prompt}", inquiry.schema))
+        finally:
+            self._asked -= 1
+            if not self._asked and not self.timeout.expired():
+                self.timeout.reschedule(now() + self._left_s)
+
+
+def _returns(output: JsonObject | None) -> str:
+    if output is None:
+        return "Any"
+    properties: JsonObject = output.get("properties") or {}
+    if list(properties) == ["result"]:
+        return _type(properties["result"])
+    fields = ", ".join(f"{name}: {_type(schema)}" for name, schema in properties.items())
+    return f"{{{fields}}}" if fields and len(fields) < MAX_RETURNS else "dict"
+
+
+def _type(schema: Json) -> str:
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return _TYPES.get(kind, "Any") if isinstance(kind, str) else "Any"

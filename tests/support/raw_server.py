@@ -1,0 +1,204 @@
+"""An MCP server of the handshake era, written out by hand: starts in no time and can misbehave in every way.
+
+Arguments: `KEY=VALUE`. `tools=N` lists N more tools, `page=N` so many a page, `log=FILE` notes each start and call,
+`start=fail|hang` does not come up.
+"""
+
+import base64
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+OPTIONS = dict(word.split("=", 1) for word in sys.argv[1:])
+READ = {"readOnlyHint": True}
+TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+def tool(name: str, schema: dict[str, Any] = NOTHING, said: str = "", **more: Any) -> dict[str, Any]:
+    return {"name": name, "description": said or f"Does {name}.", "inputSchema": schema, **more}
+
+
+TOOLS = [
+    tool("shout", TEXT, "Say a text loudly.", annotations=READ),
+    tool("note", TEXT, "Write a line down.", annotations={"destructiveHint": False}),
+    tool("note-twice", TEXT, annotations={"idempotentHint": True}),
+    tool("picture", annotations=READ),
+    tool("nothing", annotations=READ),
+    tool("numbers", annotations=READ),
+    tool("wrapped", annotations=READ, outputSchema={"type": "object", "properties": {"result": {"type": "integer"}}}),
+    tool("erase", annotations={"destructiveHint": True}),
+    tool("fail", annotations=READ),
+    tool("refuse", annotations=READ),
+    tool("huge", {"type": "object", "properties": {"bytes": {"type": "integer"}}}, annotations=READ),
+    tool("garbage", annotations=READ),
+    tool("controls", annotations=READ),
+    tool("silent", annotations=READ),
+    tool("silent_note", TEXT),
+    tool("die", annotations=READ),
+    tool("die_once", TEXT, annotations=READ),
+    tool("die_noting", TEXT),
+    tool("grow", annotations=READ),
+    tool("ask"),
+    tool("evil/../name", annotations=READ, said="Ends here.\u202egnp.exe \x1b[31m"),
+    tool("import", annotations=READ),
+    tool("list", annotations=READ),
+    tool("loops", {"type": "object", "properties": {"x": {"$ref": "#/properties/x"}}}, annotations=READ),
+    tool("remote", {"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1:9/x"}}}, annotations=READ),
+    tool(
+        "regex",
+        {"type": "object", "properties": {"x": {"type": "string", "pattern": "^(a+)+$"}}},
+        annotations=READ,
+    ),
+    tool(
+        "odd",
+        {"type": "object", "properties": {"x": True, "y\n": {"default": "z" * 999}}, "required": ["x"]},
+        annotations=READ,
+    ),
+    tool("wrong_schema", {"type": "object", "properties": {"x": {"type": "no type"}}}, annotations=READ),
+]
+grown: list[dict[str, Any]] = []
+writing = threading.Lock()
+answers: dict[Any, "threading.Event"] = {}
+given: dict[Any, Any] = {}
+
+
+def send(message: dict[str, Any]) -> None:
+    with writing:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.flush()
+
+
+def log(line: str) -> None:
+    if "log" in OPTIONS:
+        with Path(OPTIONS["log"]).open("a") as file:
+            file.write(line + "\n")
+
+
+def text(said: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": said}]}
+
+
+def listing(params: dict[str, Any]) -> dict[str, Any]:
+    every = [
+        *TOOLS,
+        *grown,
+        *(tool(f"more_{n:05}", TEXT, f"Tool number {n}.") for n in range(int(OPTIONS.get("tools", 0)))),
+    ]
+    size = int(OPTIONS.get("page", 100_000))
+    start = int(params.get("cursor") or 0)
+    page: dict[str, Any] = {"tools": every[start : start + size]}
+    return page | ({"nextCursor": str(start + size)} if start + size < len(every) else {})
+
+
+def call(ident: Any, name: str, given: dict[str, Any]) -> dict[str, Any] | None:
+    log(f"{name} {json.dumps(given)}")
+    if name in ("silent", "silent_note"):
+        return None
+    if name == "ask":
+        return text(json.dumps(ask(ident)))
+    if name in PLAIN:
+        return PLAIN[name](given)
+    return text(f"{name} {json.dumps(given)}")
+
+
+def huge(given: dict[str, Any]) -> dict[str, Any]:
+    return text("x" * given["bytes"])
+
+
+def garbage(_: dict[str, Any]) -> dict[str, Any]:
+    with writing:
+        print("{no json", flush=True)
+    return text("after the garbage")
+
+
+def die_once(given: dict[str, Any]) -> dict[str, Any]:
+    mark = Path(given["text"])
+    if not mark.exists():
+        mark.touch()
+        os._exit(3)
+    return text("alive")
+
+
+def grow(_: dict[str, Any]) -> dict[str, Any]:
+    grown.append(tool("grown", annotations=READ))
+    send({"method": "notifications/tools/list_changed"})
+    return text("grew")
+
+
+PIXELS = {"type": "image", "data": base64.b64encode(b"\x89PNG pixels").decode(), "mimeType": "image/png"}
+PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "shout": lambda given: text(given["text"].upper()),
+    "note": lambda given: text(f"noted {given['text']}"),
+    "note-twice": lambda given: text(f"noted {given['text']}"),
+    "picture": lambda _: {"content": [{"type": "text", "text": "Look:"}, PIXELS]},
+    "nothing": lambda _: {"content": []},
+    "numbers": lambda _: text("{}") | {"structuredContent": {"n": 1, "$": "dollar", "big": 2**70}},
+    "wrapped": lambda _: text("7") | {"structuredContent": {"result": 7}},
+    "fail": lambda _: text("the disk is full\x1b[31m") | {"isError": True},
+    "huge": huge,
+    "garbage": garbage,
+    "controls": lambda _: text("a\x00b\u202ec"),
+    "die": lambda _: os._exit(3),
+    "die_noting": lambda _: os._exit(3),
+    "die_once": die_once,
+    "grow": grow,
+}
+
+
+def ask(ident: Any) -> Any:
+    key = f"ask-{ident}"
+    answers[key] = threading.Event()
+    form = {
+        "type": "object",
+        "properties": {"colour": {"type": "string", "enum": ["red", "blue"]}},
+        "required": ["colour"],
+    }
+    send({"id": key, "method": "elicitation/create", "params": {"message": "Which colour?", "requestedSchema": form}})
+    answers[key].wait()
+    return given[key]
+
+
+def answer(message: dict[str, Any]) -> None:
+    ident, params = message["id"], message.get("params") or {}
+    match message["method"]:
+        case "initialize":
+            log(f"start {os.getpid()}")
+            capabilities = {"tools": {"listChanged": True}}
+            info = {"name": "raw", "version": "1"}
+            version = params["protocolVersion"]
+            send(
+                {"id": ident, "result": {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info}}
+            )
+        case "tools/list":
+            send({"id": ident, "result": listing(params)})
+        case "tools/call" if params["name"] == "refuse":
+            send({"id": ident, "error": {"code": -32602, "message": "not like that"}})
+        case "tools/call":
+            if (result := call(ident, params["name"], params.get("arguments") or {})) is not None:
+                send({"id": ident, "result": result})
+        case other:
+            send({"id": ident, "error": {"code": -32601, "message": f"no {other}"}})
+
+
+def main() -> None:
+    if OPTIONS.get("start") == "fail":
+        sys.exit("cannot come up: no licence")
+    if OPTIONS.get("start") == "hang":
+        time.sleep(600)
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "method" in message and "id" in message:
+            threading.Thread(target=answer, args=(message,), daemon=True).start()
+        elif "id" in message and message["id"] in answers:
+            given[message["id"]] = message.get("result") or message.get("error")
+            answers[message["id"]].set()
+
+
+if __name__ == "__main__":
+    main()
