@@ -18,6 +18,8 @@
     │   ├── ProtocolViolation     its process broke the protocol
     │   ├── NonDeterminism        it does not repeat what its journal holds
     │   ├── PackagesMissing       the packages it runs with cannot be had now
+    │   ├── BudgetExceeded        a model call could cost more than is left of a budget
+    │   ├── ModelFailure          a model gave no answer (catchable in the workflow)
     │   └── ToolFailure           a tool it called failed (catchable in the workflow)
     └── HostError                 the operator must act; the run stays resumable
         ├── ConfigError           stepwell.toml or a tool file is wrong
@@ -145,6 +147,38 @@ class PackagesMissing(RunError):
     """The packages that a run needs cannot be had now; once they can, the run can be resumed."""
 
     code = "packages_missing"
+
+
+class BudgetExceeded(RunError):
+    """The next model call could cost more than is left of a budget; nothing was sent."""
+
+    code = "budget_exceeded"
+
+
+class ModelFailure(RunError):
+    """A model gave no answer. Workflow code can catch it as `AgentError`.
+
+    `retry_s` is how long the provider asks to wait, if it says so; `sent` whether the turn may have been made, and
+    billed, all the same.
+    """
+
+    code = "model_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "model_error",
+        retryable: bool = False,
+        retry_s: float | None = None,
+        sent: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.retryable = retryable
+        self.retry_s = retry_s
+        self.sent = sent
 
 
 class ToolFailure(RunError):

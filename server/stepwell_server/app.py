@@ -10,6 +10,7 @@ from stepwell.catalog.folder import FolderWatch
 from stepwell.engine import Engine, open_engine
 from stepwell.engine.memory import Memory
 from stepwell.engine.retention import collecting
+from stepwell.models import ModelHost
 from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
 from stepwell.tools import NetworkPolicy, Toolbox, open_toolbox
@@ -18,6 +19,7 @@ from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server.functions import Functions
 from stepwell_server.home import Home, find_home, open_home
+from stepwell_server.model_settings import model_host
 from stepwell_server.settings import Settings, load_settings
 
 MEMORY_SHARE = 0.75
@@ -34,6 +36,7 @@ class App:
     catalog: Catalog
     folder: FolderWatch
     tools: Toolbox
+    models: ModelHost
     sandbox: ConfinedSandbox
     engine: Engine
 
@@ -80,7 +83,9 @@ async def open_app(
             sandbox = await stack.enter_async_context(
                 open_sandbox(minimum=settings.sandbox.minimum, pool=pool, limits=settings.limits)
             )
-        functions = Functions(catalog, tools)
+        models = model_host(settings)
+        stack.push_async_callback(models.close)
+        functions = Functions(catalog, tools, models)
         engine = await stack.enter_async_context(
             open_engine(
                 database,
@@ -89,6 +94,7 @@ async def open_app(
                 tools=tools,
                 functions=functions,
                 packages=packages,
+                models=models,
                 limits=settings.limits,
                 locks=place.path / "workers",
                 slots=settings.workers.concurrency,
@@ -99,4 +105,6 @@ async def open_app(
         )
         functions.engine = engine
         await stack.enter_async_context(collecting(database, settings.retention.ended_after if execute else None))
-        yield App(place, settings, database, catalog, FolderWatch(catalog, place.workflows), tools, sandbox, engine)
+        yield App(
+            place, settings, database, catalog, FolderWatch(catalog, place.workflows), tools, models, sandbox, engine
+        )

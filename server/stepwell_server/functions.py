@@ -6,7 +6,7 @@ from stepwell.catalog.catalog import Catalog
 from stepwell.engine import Engine
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import Json, JsonObject
-from stepwell.ports import ToolHost, ToolSpec
+from stepwell.ports import AgentSettings, Models, ToolHost, ToolSpec
 from stepwell.tools import signature
 from stepwell_server.results import workflow_result, workflow_summary
 
@@ -16,9 +16,10 @@ MAX_RESULTS = 50
 class Functions:
     """Implements the engine's `HostFunctions`."""
 
-    def __init__(self, catalog: Catalog, tools: ToolHost) -> None:
+    def __init__(self, catalog: Catalog, tools: ToolHost, models: Models) -> None:
         self._catalog = catalog
         self._tools = tools
+        self._models = models
         self.engine: Engine | None = None
         """Set once the engine is there: events need it."""
 
@@ -47,6 +48,8 @@ class Functions:
                 await self._tools.prepare()
                 tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))
                 return [tool_summary(hit.spec) | {"score": hit.score} for hit in tools.items]
+            case "agents.list":
+                return [agent_summary(agent) for agent in self._models.list_agents()]
             case _:
                 raise NotFound(f"there is no function {name!r}")
 
@@ -79,6 +82,17 @@ class Functions:
         summary = workflow_summary(created.workflow)
         params: list[Any] = [parameter.name for parameter in created.workflow.version.parameters]
         return summary | {"params": params, "warnings": [warning.message for warning in created.warnings]}
+
+
+def agent_summary(agent: AgentSettings) -> JsonObject:
+    """Return an agent of the configuration as models see it, with a call to paste."""
+    return {
+        "name": agent.name,
+        "description": agent.description or agent.instructions[:200],
+        "call": f"agents.{agent.name}(prompt: str) -> AgentResult",
+        "model": agent.model,
+        "tools": list(agent.tools),
+    }
 
 
 def tool_summary(spec: ToolSpec) -> JsonObject:

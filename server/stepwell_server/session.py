@@ -224,13 +224,16 @@ class Session:
         *,
         value: Json = None,
         version: str | None = None,
+        budget_usd: float | None = None,
     ) -> Run:
         """Let a failed or cancelled run go on, or decide about a call in doubt; return it as `run` does.
 
         Raises:
             Conflict: the run is in no state for that.
         """
-        resumed = await self.app.engine.resume(_id(run), decision, value=value, version=version, via="session")
+        resumed = await self.app.engine.resume(
+            _id(run), decision, value=value, version=version, budget_usd=budget_usd, via="session"
+        )
         return await self.wait(resumed)
 
     async def compare(self, run: _Target, version: str | None = None, *, source: str | None = None) -> Comparison:

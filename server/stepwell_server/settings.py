@@ -30,12 +30,13 @@ from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
 from stepwell.tools.rules import WORKFLOW
 from stepwell_server.durations import read_duration
+from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
 from stepwell_server.toml_lines import find_lines
 from stepwell_server.tool_settings import McpServerSettings, ServerName
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-UNSUPPORTED = ("agents", "models", "search", "secrets")
+UNSUPPORTED = ("search", "secrets")
 
 
 def _check_host(pattern: str) -> str:
@@ -140,6 +141,8 @@ class WorkerSettings(_Section):
     """For all live runs of a process, such as "8 GiB"; three quarters of what is available unless given."""
     durability: Durability = "group"
     """`step`: every step's result is on disk before its workflow goes on."""
+    models: dict[str, str] = {}
+    """Models that this home's workers ask in place of others; `default` is the default one."""
 
 
 def _limit_type(limit: dataclasses.Field[Any]) -> Any:
@@ -195,6 +198,9 @@ class PackageSettings(_Section):
 
 class Settings(_Section):
     """Everything in `stepwell.toml`."""
+
+    models: ModelSettings = ModelSettings()
+    agents: dict[AgentName, AgentSection] = {}
 
     http: HttpSettings = HttpSettings()
     policy: PolicySettings = PolicySettings()

@@ -105,7 +105,7 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
     assert said in caught.value.message
 
 
-@pytest.mark.parametrize("section", ["agents", "models", "search", "secrets"])
+@pytest.mark.parametrize("section", ["search", "secrets"])
 @pytest.mark.parametrize("form", ["[{}]\nx = 1", "[{}.name]\nx = 1", "[[{}]]\nx = 1", "{} = 1", "{}.x = 1"])
 def test_sections_of_later_versions_are_refused(section: str, form: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -115,7 +115,7 @@ def test_sections_of_later_versions_are_refused(section: str, form: str) -> None
 
 def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_settings("[workers]\nconcurrency = 0\n[agents.x]\n[limits]\ncpu_s = 'x'\nwals = 1\n[http]\na = 1")
+        parse_settings("[workers]\nconcurrency = 0\n[secrets.x]\n[limits]\ncpu_s = 'x'\nwals = 1\n[http]\na = 1")
     lines = [line.split(": ")[1] for line in caught.value.message.splitlines()]
     assert lines == ["line 2", "line 3", "line 5", "line 6", "line 8"]
 

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from stepwell.catalog.entry import Entry
-from stepwell.catalog.limits import LIMIT_OPTIONS, check_limits
+from stepwell.catalog.limits import BUDGET_OPTIONS, LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal
 from stepwell.catalog.origins import Origins
 from stepwell.errors import InvalidSource
@@ -15,7 +15,7 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
     """Return the module's options with those of its entry, which win.
 
     Raises:
-        InvalidSource: `durable` is neither True nor False, or `limits` or `timeout` is no such value.
+        InvalidSource: `durable` is neither True nor False, or `limits`, `timeout` or `budget_usd` is no such value.
     """
     found = dict(options)
     line = entry.line
@@ -27,6 +27,9 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
             elif keyword.arg in LIMIT_OPTIONS:
                 found[keyword.arg] = _read(keyword)
                 check_limits(found, keyword.value.lineno)
+            elif keyword.arg in BUDGET_OPTIONS:
+                found["budget_usd"] = _read(keyword)
+                check_budget(found["budget_usd"], keyword.value.lineno)
     if not isinstance(found.get("durable", True), bool):
         raise InvalidSource(
             "`durable` is neither True nor False.",

@@ -1,10 +1,11 @@
 """Limits that a workflow sets for its own runs: they can be lower than the operator's, and not higher."""
 
 from stepwell.errors import InvalidSource
-from stepwell.model import JsonObject, Version, Warn
+from stepwell.model import Json, JsonObject, Version, Warn
 from stepwell.ports.limits import Limits, read_limits, read_timeout, show_limit
 
 LIMIT_OPTIONS = ("limits", "timeout")
+BUDGET_OPTIONS = ("budget_usd", "max_budget")
 FORM = "options = dict(timeout=120, limits=dict(memory_bytes='256 MiB', cpu_s=10))"
 
 
@@ -19,6 +20,20 @@ def check_limits(options: JsonObject, line: int) -> None:
         read_timeout(options.get("timeout"))
     except ValueError as error:
         raise InvalidSource(f"options: {error}.", hint=f"Write for example {FORM}.", line=line) from error
+
+
+def check_budget(given: Json, line: int) -> None:
+    """Check what a module says that a run may spend on models.
+
+    Raises:
+        InvalidSource: it is no amount.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1e6:
+        raise InvalidSource(
+            f"options: budget_usd is a number of dollars, 0 for no bound, not {given!r}.",
+            hint="Write options = dict(budget_usd=1.0).",
+            line=line,
+        )
 
 
 def within(version: Version, allowed: Limits) -> list[Warn]:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable
 from typing import cast
 
-from stepwell.catalog.limits import LIMIT_OPTIONS, check_limits
+from stepwell.catalog.limits import LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
 from stepwell.catalog.origins import Origins
@@ -74,6 +74,8 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                     _check_retries({key: options[key]}, item.lineno)
                 if key == "durability":
                     _check_durability(options[key], item.lineno)
+                if key == "budget_usd":
+                    check_budget(options[key], item.lineno)
                 if key in LIMIT_OPTIONS:
                     check_limits(options, item.lineno)
             except NotLiteral:

@@ -112,6 +112,10 @@ class Book:
         """Return the entry of a call that is written with its outcome only."""
         return self._next(call.key, call.kind, call.name, digest, "open", call.step)
 
+    def host_entry(self, key: str, kind: str, name: str, digest: str, step: str) -> Entry:
+        """Return an entry that no call of the guest has, to be written with its outcome."""
+        return self._next(key, kind, name, digest, "open", step)
+
     def settle(self, entry: Entry, answer: Answer) -> None:
         """Note the outcome of a call."""
         status = "ok" if answer.failure is None else "error"

@@ -9,6 +9,7 @@ from typing import Any
 
 from stepwell.engine import waiting
 from stepwell.engine.admission import without_attempts
+from stepwell.engine.agents import Agents
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.gating import pass_gate
@@ -46,6 +47,7 @@ class Calls:
         self._store_turn = asyncio.Semaphore(STORE_CALLS)
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
+        self.agents = Agents(services, run, waits, self._safe_answer, self._flying)
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
@@ -72,7 +74,7 @@ class Calls:
         entry = self._book.entries.get(call.key)
         args: list[Json] = decoded.get("args", [])
         kwargs: JsonObject = decoded.get("kwargs", {})
-        if call.kind in ("tool", "query", "timer", "input", "approval", "event"):
+        if call.kind in ("tool", "query", "timer", "input", "approval", "event", "agent"):
             args, kwargs = await self._aside.run(len(call.args), lambda: (plain(args), plain(kwargs)))
         match call.kind:
             case "tool":
@@ -83,6 +85,8 @@ class Calls:
                 return await self._act(call, entry, digest, kwargs)
             case "state":
                 return await answer_state(self._services.database, self._book, self._run, call, digest, kwargs)
+            case "agent":
+                return await self._agent(call, entry, digest, kwargs)
             case "child" | "start":
                 return await self._child(call, entry, digest, args, kwargs)
             case "timer" | "input" | "approval" | "event":
@@ -194,6 +198,13 @@ class Calls:
             self._waits.take(wait.key)
             answer = answer_doubt(call.name, decision)
         return None if answer is None else self._settle(call, entry, answer)
+
+    async def _agent(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
+        if entry is None:
+            cut = await self._book.take_cut(call.label(digest), self._adopted, "ok")
+            if cut is not None and b'"done"' in (cut.value or b""):
+                return await self._reuse(call, digest, cut)
+        return await self.agents.answer(call, entry, digest, kwargs)
 
     # -- the host's own functions ------------------------------------------------------------------------------------
 

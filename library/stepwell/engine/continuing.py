@@ -126,7 +126,7 @@ def _is_effect(services: Services, entry: Entry) -> bool:
     if entry.kind == "tool":
         spec = services.tools.find_tool(entry.name)
         return spec is None or not spec.read_only
-    return entry.kind in ("child", "start", "act") and entry.name != "artifacts.save"
+    return entry.kind in ("child", "start", "act", "agent") and entry.name != "artifacts.save"
 
 
 def _ask(row: RunRow, version: Version, effects: Sequence[Entry]) -> str:

@@ -78,6 +78,7 @@ def resume(
     value: Json,
     key: str | None = None,
     digest: str | None = None,
+    budget_usd: float | None = None,
     via: str,
 ) -> None:
     """Let a failed, cancelled or dead run go on from its journal, or decide on a call in doubt.
@@ -87,6 +88,8 @@ def resume(
         Conflict: the run is in no state for that.
     """
     row = find_row(connection, run_id)
+    if budget_usd is not None:
+        runs.set_budget(connection, run_id, budget_usd)
     if decision == "discard":
         _discard(connection, row, via)
         return

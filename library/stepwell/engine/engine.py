@@ -10,6 +10,7 @@ from typing import Literal
 
 from stepwell.engine import deciding, emitting, monitor
 from stepwell.engine.border import show
+from stepwell.engine.budgeting import run_budget
 from stepwell.engine.continuing import continue_run
 from stepwell.engine.control import Control
 from stepwell.engine.dispatch import Dispatcher
@@ -35,7 +36,7 @@ from stepwell.engine.view import view_run
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
 from stepwell.model.durability import Durability
-from stepwell.ports import Limits, Packages, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
 from stepwell.store import artifacts, grants, journal, monitoring, runs, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
@@ -232,6 +233,7 @@ class Engine:
         version: str | None = None,
         key: str | None = None,
         digest: str | None = None,
+        budget_usd: float | None = None,
         via: str,
     ) -> Run:
         """Let a failed or cancelled run go on from its journal, or say what became of a call in doubt.
@@ -239,6 +241,7 @@ class Engine:
         With `version` (a hash or its beginning, or "current") the run goes on with that version of its workflow from
         where the two agree; `decision` then says what to do with effects beyond that point: "value" uses their
         results where the version makes the same calls, "retry" makes them again.
+        `budget_usd` is what the run may spend from now on, in all and within the operator's bound.
         Of several calls in doubt it is the one that was lost first, unless `key` names one.
 
         Raises:
@@ -246,11 +249,15 @@ class Engine:
             Conflict: the run is in no state for that, a decision is needed, or `digest` is of another call.
         """
         _check_json(value)
+        if budget_usd is not None:
+            budget_usd = run_budget(budget_usd, {}, self._services.models.budgets.per_run) or 0.0
         if version is not None and await self._continue(run_id, version, decision, via):
             self._changed(run_id)
             return await self.get(run_id)
         await self._database.write(
-            lambda c: deciding.resume(c, run_id, decision, value=value, key=key, digest=digest, via=via)
+            lambda c: deciding.resume(
+                c, run_id, decision, value=value, key=key, digest=digest, budget_usd=budget_usd, via=via
+            )
         )
         self._changed(run_id)
         return await self.get(run_id)
@@ -389,6 +396,7 @@ async def open_engine(
     tools: ToolHost,
     functions: HostFunctions,
     packages: Packages,
+    models: Models,
     limits: Limits,
     locks: Path,
     slots: int,
@@ -400,11 +408,11 @@ async def open_engine(
     lock = WorkerLock(locks)
     recorder = Recorder(database, lock.worker, commits := Signals())
     services = Services(
-        database, recorder, sandbox, workflows, tools, functions, packages, limits, lock.worker, locks, Signals(),
-        Signals(), commits, memory, durability,
+        database, recorder, sandbox, workflows, tools, functions, packages, models, limits, lock.worker, locks,
+        Signals(), Signals(), commits, memory, durability,
     )  # fmt: skip
     dispatcher = Dispatcher(services, slots if execute else 0)
-    starter = Starter(database, workflows, dispatcher)
+    starter = Starter(database, workflows, dispatcher, models.budgets.per_run)
     engine = Engine(services, starter)
     services.runs = Control(starter, dispatcher)
     try:

@@ -21,6 +21,9 @@ class StartOptions:
     idempotency_key: str | None = None
     """The same key for the same workflow starts once."""
     budget_usd: float | None = None
+    """What it may spend on models, with the workflows that it invokes; the operator's bound holds besides."""
+    turns_from: str | None = None
+    """A run whose models' turns are served to this one: it asks no model, and needs no key."""
     pool: str | None = None
     labels: JsonObject = field(default_factory=dict[str, Any])
 

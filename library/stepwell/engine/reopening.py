@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 
+from stepwell.engine.agent_keys import is_inside, to_take_back
 from stepwell.engine.book import was_in_doubt
 from stepwell.engine.replaying import CUT
 from stepwell.errors import Conflict, NotFound
@@ -35,7 +36,8 @@ def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | 
     """Prepare the journal for another attempt at what ended the run; return the names of what is tried anew."""
     entries = journal.list_entries(connection, run_id)
     failed = _what_failed(entries, error)
-    deliveries = [entry.delivery for entry in failed if entry.delivery is not None]
+    agents = to_take_back(entries, [(entry, json.loads(entry.error or "{}").get("code", "")) for entry in failed])
+    deliveries = [entry.delivery for entry in (*failed, *agents) if entry.delivery is not None]
     if deliveries:
         journal.drop_deliveries(connection, run_id, min(deliveries))
     # A gate is used once: what is tried anew asks anew.
@@ -43,7 +45,8 @@ def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | 
     again = [e for e in failed if e.kind != "step" and not was_in_doubt(e)]
     # Children that were under way ended with the run: they are asked for anew, and taken up again.
     again += [e for e in entries if e.kind == "child" and e.status == "open" and not e.key.startswith(CUT)]
-    journal.drop_entries(connection, run_id, [e.seq for e in (*again, *(e for e in entries if e.key in gates))])
+    gone = {e.seq for e in (*again, *agents, *(e for e in entries if e.key in gates))}
+    journal.drop_entries(connection, run_id, list(gone))
     for entry in failed:
         if entry.kind == "step":
             journal.set_aside(connection, run_id, entry)
@@ -62,7 +65,12 @@ def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journa
     first = next((entry for entry in entries if entry.key == key and entry.status == "error"), None)
     if first is None:
         return []
-    return [e for e in entries if e.status == "error" and "@" not in e.key and _not_before(e, first)]
+    return [e for e in entries if _is_outcome(e) and _not_before(e, first)]
+
+
+def _is_outcome(entry: journal.Entry) -> bool:
+    # What fails inside a step's attempt or an agent's call is a part of that.
+    return entry.status == "error" and "@" not in entry.key and not is_inside(entry.key)
 
 
 def _not_before(entry: journal.Entry, first: journal.Entry) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Raw
 
+from stepwell.engine.agent_keys import is_inside
 from stepwell.engine.services import Services
 from stepwell.errors import PackageRefused, PackagesMissing, PackagesUnavailable
 from stepwell.model import Version
@@ -58,8 +59,8 @@ def replay_chunks(entries: Iterable[Entry]) -> list[list[Recorded]]:
     chunks: list[list[Recorded]] = [[]]
     size = 0
     for entry in entries:
-        if entry.key.startswith(CUT):
-            continue
+        if entry.key.startswith(CUT) or is_inside(entry.key):
+            continue  # the host's own
         if size > REPLAY_BYTES:
             chunks.append([])
             size = 0

@@ -14,7 +14,7 @@ from stepwell.store import retries, timeline
 from stepwell.store.runs import RunRow
 
 # Another attempt would come to the same end, or ask a person again who has decided.
-FINAL = frozenset({"nondeterminism", "protocol_violation", "limit_exceeded", "in_doubt"})
+FINAL = frozenset({"nondeterminism", "protocol_violation", "limit_exceeded", "budget_exceeded", "in_doubt"})
 
 
 def retried(end: End, run: RunRow, options: JsonObject) -> End:

@@ -9,7 +9,7 @@ from stepwell.engine.memory import Memory
 from stepwell.engine.recorder import Recorder
 from stepwell.model import Json, JsonObject
 from stepwell.model.durability import Durability
-from stepwell.ports import Limits, Packages, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
 
@@ -78,6 +78,7 @@ class Services:
     tools: ToolHost
     functions: HostFunctions
     packages: Packages
+    models: Models
     limits: Limits
     worker: str
     locks: Path

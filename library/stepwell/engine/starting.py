@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import across_runs, plain
+from stepwell.engine.budgeting import run_budget
 from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.forking import find_origin, start_again
 from stepwell.engine.outcome import encode_plain
@@ -33,11 +34,15 @@ REOPENED = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD)
 class Starter:
     """Stores new runs and hands them to the dispatcher."""
 
-    def __init__(self, database: Database, workflows: WorkflowSource, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, database: Database, workflows: WorkflowSource, dispatcher: Dispatcher, per_run: float | None = None
+    ) -> None:
         self._database = database
         self._workflows = workflows
         self._dispatcher = dispatcher
         self._aside = Aside()
+        self._per_run = per_run
+        """Dollars that the operator lets a run spend."""
 
     async def start(self, name: str, arguments: JsonObject, options: StartOptions) -> str:
         """Start a stored workflow; return the run's id.
@@ -107,10 +112,13 @@ class Starter:
         given = _named(version, args, kwargs)
         encoded = msgspec.json.encode(given)
         data = await self._aside.run(len(encoded), lambda: self._checked(version, given, encoded))
+        budget = run_budget(None, version.options, self._per_run)
+        inherited = {"budget_usd": budget, "turns_from": parent.options.get("turns_from")}
         run = NewRun(
             child_id, name, version.hash, data, secrets.token_hex(32), time.time(),
             None if detached else parent.id, None if detached else key, parent.root_id, len(chain), chain,
             parent.session_id if detached else session_of(parent), parent.user_id,
+            options={name: value for name, value in inherited.items() if value is not None},
         )  # fmt: skip
         await self._dispatcher.start(run)
         return child_id
@@ -123,7 +131,8 @@ class Starter:
             return found
         run_id = options.run_id or f"r-{uuid.uuid4().hex[:12]}"
         extras: dict[str, Any] = {
-            "budget_usd": options.budget_usd, "pool": options.pool, "labels": options.labels or None,
+            "budget_usd": run_budget(options.budget_usd, version.options, self._per_run),
+            "turns_from": options.turns_from, "pool": options.pool, "labels": options.labels or None,
         }  # fmt: skip
         run = NewRun(
             run_id, name, version.hash, data, secrets.token_hex(32), time.time(),

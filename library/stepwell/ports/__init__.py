@@ -2,6 +2,7 @@
 
 from stepwell.ports import frames
 from stepwell.ports.limits import Limits
+from stepwell.ports.models import AgentSettings, Budgets, Model, ModelRequest, Models, ModelTurn, Price, Usage
 from stepwell.ports.packages import Packages
 from stepwell.ports.sandbox import Exit, GuestProcess, Sandbox
 from stepwell.ports.tools import (
@@ -20,8 +21,10 @@ from stepwell.ports.tools import (
 from stepwell.ports.workflows import WorkflowSource
 
 __all__ = [
+    "AgentSettings",
     "Asker",
     "Binary",
+    "Budgets",
     "CallContext",
     "Caller",
     "Exit",
@@ -29,13 +32,19 @@ __all__ = [
     "GuestProcess",
     "Inquiry",
     "Limits",
+    "Model",
+    "ModelRequest",
+    "ModelTurn",
+    "Models",
     "Packages",
+    "Price",
     "Reply",
     "Sandbox",
     "Saver",
     "Subject",
     "ToolHost",
     "ToolSpec",
+    "Usage",
     "WorkflowSource",
     "frames",
 ]

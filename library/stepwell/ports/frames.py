@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 PROTOCOL = 1
 
-CallKind = Literal["tool", "child", "start", "query", "act", "timer", "input", "approval", "event", "state"]
+CallKind = Literal["tool", "child", "start", "query", "act", "timer", "input", "approval", "event", "state", "agent"]
 Mode = Literal["run", "check", "undo"]
 """What a guest is for: to go on with its run; to replay what is recorded and say how far it agrees, without doing
 anything; or to replay it and then undo what was done."""

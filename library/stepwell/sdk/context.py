@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from stepwell.sdk import combining
+from stepwell.sdk.agents import make_agent
 from stepwell.sdk.batch import read_plan, run_batch, run_map, step_options
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
 from stepwell.sdk.options import NAMES, StepOptions
@@ -113,6 +114,7 @@ class WorkflowContext:
         plan, key = read_plan(fn, items, options)
         return operate(f"ctx.map({plan.name})", plan.line, lambda: run_map(plan, key))
 
+    agent = staticmethod(make_agent)
     fan_out = staticmethod(combining.fan_out)
     reduce = staticmethod(combining.reduce)
     branch = staticmethod(combining.branch)

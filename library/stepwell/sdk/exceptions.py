@@ -23,6 +23,25 @@ class ChildFailed(Exception):
         self.code = code
 
 
+class AgentError(Exception):
+    """An agent came to no answer: `code` says why, `partial` is the text that it had."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        agent: str = "",
+        code: str = "agent_error",
+        partial: str = "",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.agent = agent
+        self.code = code
+        self.partial = partial
+        self.retryable = retryable
+
+
 class ApprovalDenied(Exception):
     """A person rejected the step, or nobody answered in time. Uncaught, the run ends as `rejected`."""
 

@@ -1,4 +1,4 @@
-"""`tools`, `workflows`, `artifacts` and `agents`: what a workflow reaches outside of its process.
+"""`tools`, `workflows` and `artifacts`: what a workflow reaches outside of its process.
 
 Every call is journalled. In async code these block too and return values, so that `tools.x()` and
 `await tools.x()` both work; `ctx.step(tools.x, ...)` runs beside other branches.
@@ -115,19 +115,9 @@ class ArtifactsHandle:
     delete = HostFunction("act", "artifacts.delete", lambda name: ([], {"name": name}))
 
 
-class AgentsHandle:
-    """Agents on the host."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise RuntimeError(f"agents.{name}: agents are not supported by this version of Stepwell")
-
-
 tools = ToolsHandle()
 workflows = WorkflowsHandle()
 artifacts = ArtifactsHandle()
-agents = AgentsHandle()
 
 
 def caller_line(module_file: str) -> int:

@@ -121,6 +121,14 @@ class Runtime(Protocol):
         """Return unix seconds as workflow code gets them: the same on every replay."""
         ...
 
+    def convert(self, value: Any, hint: Any) -> Any:
+        """Return JSON as the type that a hint names.
+
+        Raises:
+            ValueError, TypeError, ArithmeticError: it does not fit.
+        """
+        ...
+
     def derive(self, what: str) -> str:
         """Return a secret text for that name, the same on every replay of the run."""
         ...
@@ -183,6 +191,9 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 class Deferred:
     """Something that happens when it is awaited. Its key was taken when it was made."""
 
+    restartable = False
+    """Whether a step can have it as its work in every attempt, by `anew`."""
+
     def __init__(self, what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]], key: str = "") -> None:
         self.key = key
         self.what = what
@@ -204,6 +215,10 @@ class Deferred:
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.start().__await__()
+
+    def anew(self) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that does it once more, with a key of the current scope."""
+        raise NotImplementedError
 
     def discard(self) -> None:
         """It will not be awaited, on purpose."""

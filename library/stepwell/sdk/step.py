@@ -61,7 +61,8 @@ class Step(Deferred):
         return self.finish() if runtime().blocking() else self
 
     def _check_repeatable(self) -> None:
-        if self._options.max_attempts > 1 and (inspect.iscoroutine(self._work) or isinstance(self._work, Deferred)):
+        once = inspect.iscoroutine(self._work) or (isinstance(self._work, Deferred) and not self._work.restartable)
+        if self._options.max_attempts > 1 and once:
             drop(self._work)
             self.discard()
             raise TypeError(
@@ -194,6 +195,8 @@ class Step(Deferred):
         rt = runtime()
         if isinstance(work, HostFunction):
             return await _limited(work.start(*self._args, **self._kwargs), timeout)
+        if isinstance(work, Deferred) and work.restartable:
+            work = work.anew()
         value = work
         if callable(work):
             call = functools.partial(work, *self._inputs(work), **_copied(self._kwargs))

@@ -120,6 +120,17 @@ def read_value(connection: sqlite3.Connection, run_id: str, seq: int) -> bytes |
     return None if row is None else row["value"]
 
 
+def list_turns(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, tuple[str, int]]]:
+    """Return digest and place of the models' turns of a run and its family, in their order."""
+    rows = connection.execute(
+        """SELECT j.digest AS digest, j.run_id AS run_id, j.seq AS seq FROM journal j JOIN runs r ON r.id = j.run_id
+           WHERE j.kind = 'turn' AND j.status = 'ok'
+               AND r.root_id = (SELECT root_id FROM runs WHERE id = ?) ORDER BY r.created_at, j.seq""",
+        (run_id,),
+    )
+    return [(row["digest"], (row["run_id"], row["seq"])) for row in rows]
+
+
 def has_undo(connection: sqlite3.Connection, run_id: str) -> bool:
     """Whether the run has completed steps that can be undone and are not."""
     sql = """SELECT EXISTS (SELECT 1 FROM journal s WHERE run_id = ?1 AND undo AND status = 'ok' AND key NOT GLOB '!*'

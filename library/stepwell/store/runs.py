@@ -265,6 +265,13 @@ def set_version(connection: sqlite3.Connection, run_id: str, version: str, optio
     connection.execute("UPDATE runs SET version = ?, options = ? WHERE id = ?", (version, json.dumps(options), run_id))
 
 
+def set_budget(connection: sqlite3.Connection, run_id: str, budget_usd: float) -> None:
+    """Let a run spend so many dollars."""
+    connection.execute(
+        "UPDATE runs SET options = json_set(options, '$.budget_usd', ?) WHERE id = ?", (budget_usd, run_id)
+    )
+
+
 def part_children(connection: sqlite3.Connection, run_id: str, keys: list[str]) -> None:
     """Make the children of some calls nobody's: the run no longer goes the way that invoked them."""
     connection.executemany(

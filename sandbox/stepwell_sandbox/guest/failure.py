@@ -18,7 +18,7 @@ MAX_CAUSES = 8
 MAX_PAYLOAD = 256 * 1024  # characters of JSON; an exception with more comes back without what it held
 MAX_GROUPS = 6  # groups in groups; each takes three of the 64 levels of a frame
 MAX_LINE = 2**31
-OWN = ("ToolError", "ChildFailed", "ApprovalDenied", "StepError")
+OWN = ("ToolError", "AgentError", "ChildFailed", "ApprovalDenied", "StepError")
 PLAIN_CODE = "workflow_error"
 
 # What builtin exceptions hold beside their args.
@@ -88,7 +88,7 @@ def _built(failure: dict[str, Any], payload: dict[str, Any]) -> BaseException | 
     error: BaseException = base.__new__(cls, *args)
     base.__init__(error, *args)
     attributes: dict[str, Any] = codec.decode(payload.get("d", {}), find_class)
-    for own in (exceptions.ToolError, exceptions.ChildFailed, exceptions.ApprovalDenied):
+    for own in (exceptions.ToolError, exceptions.AgentError, exceptions.ChildFailed, exceptions.ApprovalDenied):
         if issubclass(cls, own):
             attributes = vars(own()) | {"code": failure.get("code", "")} | attributes
     outside = _outside_dict(cls)

@@ -16,7 +16,7 @@ from stepwell.sdk.handles import caller_line
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, RunInfo, StepReport
 from stepwell.sdk.scope import Scope, current_scope
-from stepwell_sandbox.guest import failure, real
+from stepwell_sandbox.guest import failure, inputs, real
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.delivery import Delivery
 from stepwell_sandbox.guest.pending import Pending
@@ -234,6 +234,10 @@ class GuestRuntime(Delivery):
         """Return unix seconds as workflow code gets them: as `now`, but recorded inside a step's attempt."""
         scope = current_scope()
         return self._clock if scope is None or scope.ordered else time.time()
+
+    def convert(self, value: Any, hint: Any) -> Any:
+        """Return JSON as the type that a hint names."""
+        return inputs.convert(value, hint)
 
     def derive(self, what: str) -> str:
         """Return what a generator of that name begins with."""

@@ -105,6 +105,7 @@ def answer(invocation: Invocation, run_id: str, value: str, as_json: bool, key: 
 )
 @click.option("--value", "value_text", metavar="JSON", help="The outcome, with --decision value.")
 @click.option("--version", help="Go on with this version of the workflow: the beginning of its hash, or current.")
+@click.option("--budget-usd", type=float, help="What it may spend on models in all, after budget_exceeded.")
 @_key
 @_no_wait
 @click.pass_obj
@@ -114,6 +115,7 @@ def resume(
     decision: Literal["retry", "value", "fail", "discard"] | None,
     value_text: str | None,
     version: str | None,
+    budget_usd: float | None,
     key: str | None,
     no_wait: bool,
 ) -> int:
@@ -132,7 +134,9 @@ def resume(
         doubt = find_doubt(run, key)
         if decision in ("retry", "value") and doubt is not None and needs_person(app, run, doubt):
             _demand_person()
-        return await app.engine.resume(run_id, decision, value=value, version=version, key=key, via="cli")
+        return await app.engine.resume(
+            run_id, decision, value=value, version=version, key=key, budget_usd=budget_usd, via="cli"
+        )
 
     return _decide(invocation, decide, no_wait=no_wait)
 

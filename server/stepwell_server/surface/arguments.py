@@ -177,6 +177,9 @@ class ResumeRun(Arguments):
     version: Annotated[
         Text | None, Field(max_length=64, description="Go on with this mended version, or 'current', where it agrees")
     ] = None
+    budget_usd: Annotated[
+        float | None, Field(ge=0, description="What it may spend on models in all, after budget_exceeded")
+    ] = None
 
 
 class ApproveRun(Arguments):

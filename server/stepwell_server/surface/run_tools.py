@@ -142,6 +142,7 @@ async def resume_run(call: Call, given: ResumeRun) -> Answer:
             version=given.version,
             key=given.key,
             digest=given.digest,
+            budget_usd=given.budget_usd,
             via=ORIGIN,
         )
 

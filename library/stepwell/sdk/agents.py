@@ -1,0 +1,380 @@
+"""Agents: a language model on the host that works towards an answer with tools.
+
+The host asks the model, calls the tools, and journals each; what an agent is given of the workflow's own functions is
+called here, each as a step. An agent's call that was made and not awaited is a description: handed to a step, it
+belongs to the step's attempts and runs anew in each.
+"""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.sdk import codec
+from stepwell.sdk.exceptions import AgentError
+from stepwell.sdk.function_context import wants_context
+from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, ToolPath, ToolsHandle, caller_line
+from stepwell.sdk.inference import read_inference
+from stepwell.sdk.options import StepOptions
+from stepwell.sdk.runtime import Deferred, drive, runtime
+from stepwell.sdk.schemas import mistakes_in, parameters_schema, schema_of
+from stepwell.sdk.scope import enter_scope, leave_scope
+from stepwell.sdk.step import Step, step_name
+
+MAX_TURNS = 1000
+MAX_SHOWN = 8000  # characters of a function's failure that the model gets
+CONTEXT_NAMES = ("ctx", "wf")
+
+
+@dataclass(frozen=True)
+class AgentResult:
+    """What an agent's call has come to."""
+
+    output: Any
+    """Text, or a value of the agent's `output_type`."""
+    agent: str = ""
+    model: str = ""
+    """The one that gave the last turn."""
+    tokens_used: int = 0
+    input_tokens: int = 0
+    """All that the model was given, whether from its cache or not."""
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float | None = None
+    """None if the price of the model is not known."""
+    steps: int = 0
+    """Turns of the model."""
+
+    @property
+    def content(self) -> str:
+        """The output as text."""
+        return text_of(self.output)
+
+    def __str__(self) -> str:
+        return self.content
+
+
+class Agent(HostFunction):
+    """A model with instructions and tools. Call it with a prompt: `await agent("...")`.
+
+    `tools` are names (`"fetch"`, `"github.*"`, `"workflows.name"`), `tools.x`, `workflows.x`, functions of this
+    module, or other agents. What is not given is the host's default.
+    """
+
+    def __init__(
+        self,
+        name: str = "agent",
+        instructions: str = "",
+        model: str | None = None,
+        tools: Iterable[Any] = (),
+        max_turns: int | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        output_type: Any = None,
+        budget_usd: float | None = None,
+        **inference: Any,
+    ) -> None:
+        super().__init__("agent", _named(name))
+        self.instructions, self.model, self.max_turns = str(instructions), model, max_turns
+        if max_turns is not None and (type(max_turns) is not int or not 0 < max_turns <= MAX_TURNS):
+            raise ValueError(f"max_turns is a whole number from 1 to {MAX_TURNS}, not {max_turns!r}")
+        given: Any = budget_usd
+        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float)) or given < 0):
+            raise ValueError(f"budget_usd is a number of dollars, not {budget_usd!r}")
+        if model is not None and not (isinstance(model, str) and model):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"model is the name of a model, not {model!r}")
+        self.budget_usd = budget_usd
+        self.output_type = output_type
+        self.inference = read_inference({"temperature": temperature, "max_tokens": max_tokens} | inference)
+        self.tools, self._functions = _read_tools(tools)
+        self._configured = False
+
+    @classmethod
+    def configured(cls, name: str) -> "Agent":
+        """Return the agent of that name in the host's configuration."""
+        agent = cls(name)
+        agent._configured = True
+        return agent
+
+    def __call__(self, prompt: Any, /, **options: Any) -> Any:
+        """Ask the agent: an `AgentResult`, at once in `def` code, to be awaited in `async def`."""
+        return self._asked(prompt, options, text=False)
+
+    arun = __call__
+    run = __call__
+
+    def chat(self, text: Any, /, **options: Any) -> Any:
+        """Like a call, with the output's text as result."""
+        return self._asked(text, options, text=True)
+
+    async def start(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the agent in the current scope."""
+        prompt, options = _bound(args, kwargs)
+        return await self.with_options(options).ask(prompt, runtime().scope().key(self.name))
+
+    def with_options(self, options: dict[str, Any]) -> "Agent":
+        """Return the agent with the `output_type` or `session` of one call."""
+        unknown = options.keys() - {"output_type"}
+        if unknown:
+            raise TypeError(f"an agent's call has no option {', '.join(sorted(unknown))}; there is output_type")
+        if not options:
+            return self
+        agent = Agent.__new__(Agent)
+        agent.__dict__.update(self.__dict__)
+        agent.output_type = options["output_type"]
+        return agent
+
+    def _asked(self, prompt: Any, options: dict[str, Any], *, text: bool) -> Any:
+        agent = self.with_options(options)
+        if runtime().blocking():
+            result = drive(agent.ask(prompt, runtime().scope().key(self.name)))
+            return result.content if text else result
+        return AgentCall(agent, prompt, text=text)
+
+    async def ask(self, prompt: Any, key: str) -> AgentResult:
+        """Ask the agent under a key."""
+        rt = runtime()
+        given = {"prompt": text_of(prompt)} | self._described()
+        found: dict[str, Any] = await rt.call("agent", self.name, [], given, key)
+        more = 0
+        while True:
+            if "calls" in found:
+                given = {"results": await self._call_functions(found["calls"], f"{key}!calls{more + 1}/")}
+            else:
+                output, mistake = self._output(found)
+                if mistake is None:
+                    return AgentResult(output, self.name, **found["done"])
+                if found.get("repaired"):
+                    raise AgentError(
+                        f"agent {self.name!r} gave no output of the type asked for: {mistake}", agent=self.name,
+                        code="invalid_output", partial=str(found.get("text") or "")[:MAX_SHOWN],
+                    )  # fmt: skip
+                given = {"repair": mistake}
+            more += 1
+            found = await rt.call("agent", self.name, [], given, f"{key}!more{more}")
+
+    def _described(self) -> dict[str, Any]:
+        output = {} if self.output_type is None else {"output": _wrapped(schema_of(self.output_type))}
+        if self._configured:
+            return output
+        given: dict[str, Any] = {
+            "instructions": self.instructions or None,
+            "model": self.model,
+            "tools": self.tools or None,
+            "functions": [function.described() for function in self._functions.values()] or None,
+            "max_turns": self.max_turns,
+            "inference": self.inference or None,
+            "budget_usd": self.budget_usd,
+        }
+        return {"agent": {name: value for name, value in given.items() if value is not None}} | output
+
+    def _output(self, found: dict[str, Any]) -> tuple[Any, str | None]:
+        """Return the output as its type, and what is wrong with it."""
+        if self.output_type is None:
+            return found.get("text", ""), None
+        value: Any = found.get("output")
+        if value is None:
+            value = _read_json(str(found.get("text") or ""))
+            if value is None:
+                return None, "call the tool submit_result with the result"
+        schema = schema_of(self.output_type)
+        if schema.get("type") != "object" and isinstance(value, dict) and value.keys() == {"value"}:
+            value = value["value"]
+        if mistakes := mistakes_in(value, schema):
+            return None, "; ".join(mistakes)
+        try:
+            wanted = None if isinstance(self.output_type, dict) else self.output_type
+            return (runtime().convert(value, wanted) if wanted is not None else value), None
+        except Exception as error:  # noqa: BLE001  the author's class refuses the value
+            return None, f"{type(error).__name__}: {error}"[:MAX_SHOWN]
+
+    async def _call_functions(self, calls: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+        rt = runtime()
+        inner = rt.scope().inside(path)
+        token = enter_scope(inner)
+        try:
+            steps = [(call, self._step(call)) for call in calls]
+            if rt.blocking():
+                return [await _answered(call, step) for call, step in steps]
+            waiting = asyncio.gather(*(_answered(call, step) for call, step in steps))
+        finally:
+            leave_scope(token)
+        return await waiting
+
+    def _step(self, call: dict[str, Any]) -> Step:
+        function = self._functions[call["name"]]
+        arguments: dict[str, Any] = call["arguments"]
+        return Step(function.name, function.work(arguments), (), {}, StepOptions(), caller_line(WORKFLOW_FILE))
+
+
+class AgentCall(Deferred):
+    """A call of an agent that was made and not awaited yet."""
+
+    restartable = True
+
+    def __init__(self, agent: Agent, prompt: Any, *, text: bool) -> None:
+        key = runtime().scope().key(agent.name)
+        super().__init__(f"the call of agent {agent.name!r}", caller_line(WORKFLOW_FILE), lambda: self._ask(key))
+        self._agent, self._prompt, self._text = agent, prompt, text
+
+    def anew(self) -> Coroutine[Any, Any, Any]:
+        """Return the same call made in the current scope."""
+        self.started = True
+        return self._ask(runtime().scope().key(self._agent.name))
+
+    async def _ask(self, key: str) -> Any:
+        result = await self._agent.ask(self._prompt, key)
+        return result.content if self._text else result
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A function of the workflow that a model may call."""
+
+    name: str
+    fn: Callable[..., Any]
+    schema: dict[str, Any]
+    hints: dict[str, Any]
+
+    def described(self) -> dict[str, Any]:
+        """Return what the model is told."""
+        doc = inspect.getdoc(self.fn) or ""
+        return {"name": self.name, "description": doc[:4000], "schema": self.schema}
+
+    def work(self, arguments: dict[str, Any]) -> Any:
+        """Return what a step runs for a call with these arguments."""
+        if isinstance(self.fn, Agent):
+            return AgentCall(self.fn, arguments.get("prompt", ""), text=True)
+        given = arguments
+        convert, hints, fn = runtime().convert, self.hints, self.fn
+
+        def checked() -> dict[str, Any]:
+            if mistakes := mistakes_in(given, self.schema):
+                raise ValueError("; ".join(mistakes))
+            return {name: convert(value, hints.get(name, Any)) for name, value in given.items()}
+
+        if inspect.iscoroutinefunction(fn):
+
+            async def asked() -> Any:
+                return await fn(**checked())
+
+            return asked
+        return lambda: fn(**checked())
+
+
+class AgentsHandle:
+    """Agents of the host's configuration, by name."""
+
+    list = HostFunction("query", "agents.list", lambda: ([], {}))
+
+    def __getattr__(self, name: str) -> Agent:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Agent.configured(name)
+
+
+def make_agent(name: str = "agent", **given: Any) -> Agent:
+    """`ctx.agent(...)`: an `Agent`; with nothing but a name the one that the host has under it."""
+    return Agent(name, **given) if given else Agent.configured(name)
+
+
+def text_of(value: Any) -> str:
+    """Return a prompt as text: of a result its output, of other values their JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, AgentResult):
+        return text_of(value.output)
+    if value is None:
+        return ""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return json.dumps(codec.encode(value, "the prompt"), ensure_ascii=False)
+
+
+def _named(name: Any) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= 100 or not name.isprintable():
+        raise ValueError(f"an agent's name is 1 to 100 printable characters, not {name!r}")
+    return name
+
+
+def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    if "prompt" in kwargs and not args:
+        return kwargs["prompt"], {name: value for name, value in kwargs.items() if name != "prompt"}
+    if len(args) != 1:
+        raise TypeError(f"an agent takes one prompt, not {len(args)}")
+    return args[0], kwargs
+
+
+def _read_tools(given: Iterable[Any]) -> tuple[list[str], dict[str, _Function]]:
+    names: list[str] = []
+    functions: dict[str, _Function] = {}
+    for tool in [given] if isinstance(given, str) else given:
+        if isinstance(tool, str):
+            names.append(tool)
+        elif isinstance(tool, ToolsHandle):
+            names.append("*")
+        elif isinstance(tool, ToolPath):
+            names.append(tool.name)
+        elif isinstance(tool, Agent):
+            _add(functions, _Function(tool.name, tool, _prompt_schema(tool), {}))
+        elif isinstance(tool, HostFunction) and tool.kind == "child":
+            names.append(f"workflows.{tool.name}")
+        elif callable(tool) and not isinstance(tool, HostFunction):
+            _add(functions, _read_function(tool))
+        else:
+            raise TypeError(f"a tool is a name, tools.x, workflows.x, a function or an agent, not {tool!r}"[:300])
+    return names, functions
+
+
+def _add(functions: dict[str, _Function], function: _Function) -> None:
+    if function.name in functions:
+        raise ValueError(f"two tools of an agent are named {function.name!r}")
+    functions[function.name] = function
+
+
+def _read_function(fn: Callable[..., Any]) -> _Function:
+    name = step_name(fn)
+    if wants_context(fn):
+        raise TypeError(f"{name}: a function that is an agent's tool takes no context; `ctx` is there without it")
+    schema, hints = parameters_schema(fn)
+    if any(taken in schema["properties"] for taken in CONTEXT_NAMES):
+        raise TypeError(f"{name}: a function that is an agent's tool takes no context; `ctx` is there without it")
+    return _Function(name, fn, schema, hints)
+
+
+def _prompt_schema(agent: Agent) -> dict[str, Any]:
+    about = agent.instructions[:500] or f"What the agent {agent.name} is asked."
+    prompt = {"type": "string", "description": about}
+    return {"type": "object", "properties": {"prompt": prompt}, "required": ["prompt"], "additionalProperties": False}
+
+
+async def _answered(call: dict[str, Any], step: Step) -> dict[str, Any]:
+    try:
+        value = await step.start()
+    except Exception as error:  # noqa: BLE001  the author's function: the model is told
+        return {"id": call["id"], "error": f"{type(error).__name__}: {error}"[:MAX_SHOWN]}
+    return {"id": call["id"], "text": text_of(value)}
+
+
+def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    # The arguments of a tool are an object.
+    if schema.get("type") == "object":
+        return schema
+    return {"type": "object", "properties": {"value": schema}, "required": ["value"]}
+
+
+def _read_json(text: str) -> Any:
+    text = text.strip()
+    if text.startswith("```"):
+        text = text.partition("\n")[2].rpartition("```")[0]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+agents = AgentsHandle()
