@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable
 from typing import cast
 
+from stepwell.catalog.agent_tools import agent_tools, agent_workflows
 from stepwell.catalog.limits import LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
@@ -36,8 +37,8 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
     )
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     manifest: JsonObject = {
-        "tools": _distinct(_tools(nodes, origins), MAX_TOOLS),
-        "workflows": _distinct(_workflow(call, origins) for call in calls),
+        "tools": _distinct([*_tools(nodes, origins), *agent_tools(calls, origins)], MAX_TOOLS),
+        "workflows": _distinct([*(_workflow(call, origins) for call in calls), *agent_workflows(calls, origins)]),
         "steps": _distinct(_step(call, origins) for call in calls),
     }
     block = read_script_block(parsed.source)

@@ -3,15 +3,16 @@
 import fnmatch
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from stepwell.engine.services import Services
-from stepwell.errors import InvalidArguments, ModelFailure, NotFound
+from stepwell.errors import InvalidArguments, ModelFailure, NotFound, ToolFailure
 from stepwell.model import JsonObject
-from stepwell.ports import AgentSettings
+from stepwell.ports import AgentSettings, Caller
 from stepwell.sdk.inference import read_inference
 
 MAX_TOOLS = 256
@@ -82,6 +83,8 @@ class Plan(Struct):
     inference: dict[str, Any]
     budget_usd: float | None
     output: bool = False
+    operators: bool = False
+    """Whether the operator has chosen its tools, not the workflow."""
 
 
 def read_asked(kwargs: JsonObject) -> Asked:
@@ -99,7 +102,7 @@ def read_asked(kwargs: JsonObject) -> Asked:
     return asked
 
 
-async def make_plan(services: Services, name: str, asked: Asked) -> Plan:
+async def make_plan(services: Services, caller: Caller, name: str, asked: Asked) -> Plan:
     """Return the plan of a call.
 
     Raises:
@@ -112,9 +115,11 @@ async def make_plan(services: Services, name: str, asked: Asked) -> Plan:
         raise InvalidArguments(f"max_turns is a whole number from 1 to {MAX_TURNS}, not {turns}")
     if described.budget_usd is not None and not 0 <= described.budget_usd < 1e6:
         raise InvalidArguments(f"budget_usd is a number of dollars, not {described.budget_usd!r}")
+    operators = asked.agent is None
+    caller = replace(caller, tools=None) if operators else caller
     tools = _Tools()
     for pattern in described.tools:
-        await _add_named(services, tools, pattern)
+        await _add_named(services, caller, tools, pattern)
     for function in described.functions:
         tools.add("function", function.name, function.description, function.schema)
     system = described.instructions
@@ -124,7 +129,7 @@ async def make_plan(services: Services, name: str, asked: Asked) -> Plan:
     return Plan(
         name, asked.prompt, system, described.model, tools.listed, turns, described.inference,
         # 0 is none, as for a run.
-        described.budget_usd or None, asked.output is not None,
+        described.budget_usd or None, asked.output is not None, operators,
     )  # fmt: skip
 
 
@@ -166,7 +171,7 @@ class _Tools:
         self.listed.append(Tool(name, kind, target, description[:4000], schema))
 
 
-async def _add_named(services: Services, tools: _Tools, pattern: str) -> None:
+async def _add_named(services: Services, caller: Caller, tools: _Tools, pattern: str) -> None:
     if pattern.startswith(WORKFLOWS):
         workflow = await services.workflows.get(pattern.removeprefix(WORKFLOWS))
         version = workflow.version
@@ -174,12 +179,18 @@ async def _add_named(services: Services, tools: _Tools, pattern: str) -> None:
         return
     found = [spec for spec in services.tools.list_tools() if fnmatch.fnmatchcase(spec.name, pattern)]
     if not found:
-        near = ", ".join(spec.name for spec in services.tools.search_tools(pattern.replace(".", " "), 3))
+        search = await services.tools.search_tools(pattern.replace(".", " "), 3)
+        near = ", ".join(hit.spec.name for hit in search.items)
         hint = f"Near ones: {near}." if near else "tools.list() shows all."
         raise InvalidArguments(f"an agent was given the tool {pattern[:80]!r}, which there is not", hint=hint)
     for spec in found:
-        if spec.policy != "deny" or spec.name == pattern:
-            tools.add("tool", spec.name, spec.description, spec.schema)
+        try:
+            admitted = services.tools.admit(spec.name, caller)
+        except ToolFailure as error:
+            if spec.name == pattern:
+                raise InvalidArguments(f"an agent was given a tool: {error.message}", hint=error.hint) from error
+            continue  # a pattern means what there is for this workflow
+        tools.add("tool", admitted.name, admitted.description, admitted.schema)
 
 
 def refused(error: Exception) -> ModelFailure:

@@ -22,7 +22,7 @@ from stepwell.engine.turns import Turn, Turns
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, ModelFailure, RequestError
 from stepwell.model import Json, JsonObject
-from stepwell.ports import Usage
+from stepwell.ports import Caller, Usage
 from stepwell.ports.frames import Call, Failure
 from stepwell.ports.models import PICO
 from stepwell.sdk import codec
@@ -34,7 +34,7 @@ AT_ONCE = 16  # tools of one agent
 MAX_RESULT = 100_000  # characters of a tool's result that the model gets
 MAX_PARTIAL = 8000  # characters
 NOT_CALLED = "Not called: the result was submitted beside it."
-CallTool = Callable[[Call, JsonObject, str], Awaitable[Answer]]
+CallTool = Callable[[Call, JsonObject, str, bool], Awaitable[Answer]]
 
 
 class _Stopped(Exception):
@@ -45,10 +45,17 @@ class Agents:
     """The agents' calls of one live run."""
 
     def __init__(
-        self, services: Services, run: RunRow, waiting: Waiting, call_tool: CallTool, flying: dict[str, Any]
+        self,
+        services: Services,
+        run: RunRow,
+        caller: Caller,
+        waiting: Waiting,
+        call_tool: CallTool,
+        flying: dict[str, Any],
     ) -> None:
         self._services = services
         self._run = run
+        self._caller = caller
         self._waits = waiting
         self._book = waiting.book
         self._call_tool = call_tool
@@ -102,7 +109,7 @@ class Agents:
         known = self._book.entries.get(f"{base}{INSIDE}plan")
         if known is not None:
             return msgspec.json.decode(_text(await self._book.value(known)), type=Plan)
-        plan = await agent_plan.make_plan(self._services, call.name, agent_plan.read_asked(kwargs))
+        plan = await agent_plan.make_plan(self._services, self._caller, call.name, agent_plan.read_asked(kwargs))
         self._note(call, f"{base}{INSIDE}plan", "plan", msgspec.json.encode(plan).decode())
         return plan
 
@@ -165,7 +172,7 @@ class Agents:
                     return _done(taken, submitted)
                 messages.append(_repair(uses, submitted, _text(await self._book.value(repair))))
                 continue
-            results, calls = await self._results(call, base, key, uses, tools)
+            results, calls = await self._results(call, base, key, uses, tools, operators=plan.operators)
             if calls:
                 return {"calls": calls}
             messages.append({"role": "user", "content": results})
@@ -188,7 +195,7 @@ class Agents:
     # -- tools ---------------------------------------------------------------------------------------------------------
 
     async def _results(
-        self, call: Call, base: str, key: str, uses: list[JsonObject], tools: dict[str, Tool]
+        self, call: Call, base: str, key: str, uses: list[JsonObject], tools: dict[str, Tool], *, operators: bool
     ) -> tuple[list[JsonObject], list[JsonObject]]:
         """Call the tools of a turn beside each other; return their results, and what the guest has to call."""
         turns = asyncio.Semaphore(AT_ONCE)
@@ -197,7 +204,7 @@ class Agents:
 
         async def one(n: int, use: JsonObject) -> None:
             async with turns:
-                text, failed = await self._result(call, f"{key}/{n}", use, tools)
+                text, failed = await self._result(call, f"{key}/{n}", use, tools, operators=operators)
             blocks[n] = {"type": "tool_result", "tool_use_id": use["id"], "content": text[:MAX_RESULT]}
             if failed:
                 blocks[n]["is_error"] = True
@@ -225,7 +232,9 @@ class Agents:
     def _has(self, key: str) -> bool:
         return key in self._book.entries
 
-    async def _result(self, call: Call, key: str, use: JsonObject, tools: dict[str, Tool]) -> tuple[str, bool]:
+    async def _result(
+        self, call: Call, key: str, use: JsonObject, tools: dict[str, Tool], *, operators: bool
+    ) -> tuple[str, bool]:
         """Return the text of a tool's result, and whether that is a failure."""
         entry, tool, given = self._book.entries.get(key), tools.get(str(use["name"])), use["input"]
         if entry is not None and entry.kind == "function":
@@ -241,7 +250,7 @@ class Agents:
         encoded = encode_plain({"kwargs": given})
         inner = Call(0, key, "child" if tool.kind == "workflow" else "tool", tool.target, Raw(encoded), call.step)
         decoded: JsonObject = msgspec.json.decode(encoded)
-        return _shown(await self._call_tool(inner, decoded, codec.digest(decoded)))
+        return _shown(await self._call_tool(inner, decoded, codec.digest(decoded), operators))
 
 
 def _kind(tools: dict[str, Tool], use: JsonObject) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from stepwell.engine import waiting
@@ -47,7 +48,9 @@ class Calls:
         self._store_turn = asyncio.Semaphore(STORE_CALLS)
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
-        self.agents = Agents(services, run, waits, self._safe_answer, self._flying)
+        self._operators: set[str] = set()
+        """Keys of calls of agents whose tools the operator has chosen."""
+        self.agents = Agents(services, run, self._caller, waits, self._call_of_agent, self._flying)
 
     async def answer(self, call: Call, decoded: JsonObject, digest: str) -> Answer:
         """Do what the call asks for, journal it, and return its outcome; once per key, over all attempts."""
@@ -100,7 +103,8 @@ class Calls:
         try:
             if tools.find_tool(call.name) is None:
                 raise await tools.missing(call.name)
-            spec = tools.admit(call.name, self._caller)
+            caller = replace(self._caller, tools=None) if call.key in self._operators else self._caller
+            spec = tools.admit(call.name, caller)
             arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
             gate = tools.gate(spec, arguments)
         except ToolFailure as error:
@@ -205,6 +209,12 @@ class Calls:
             if cut is not None and b'"done"' in (cut.value or b""):
                 return await self._reuse(call, digest, cut)
         return await self.agents.answer(call, entry, digest, kwargs)
+
+    async def _call_of_agent(self, call: Call, decoded: JsonObject, digest: str, operators: bool) -> Answer:
+        """Answer a call that an agent makes, as one of the workflow."""
+        if operators:
+            self._operators.add(call.key)
+        return await self._safe_answer(call, decoded, digest)
 
     # -- the host's own functions ------------------------------------------------------------------------------------
 

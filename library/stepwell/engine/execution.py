@@ -216,11 +216,7 @@ class Execution:
 
     def _count_work(self) -> None:
         # A guest that waits for a tool works; one that waits for a person, a timer, an event or a child does not.
-        self._work.turn(on=not self._idle or len(self._waits.open) < self._asked())
-
-    def _asked(self) -> int:
-        """Return how many calls have no outcome, those of agents among them."""
-        return len(self._open) + self._calls.agents.besides
+        self._work.turn(on=not self._idle or len(self._waits.open) < len(self._open) + self._calls.agents.besides)
 
     async def _admit(self, call: frames.Call) -> tuple[JsonObject, str]:
         decoded, digest = await self._aside.run(len(call.args), read_call, call)
@@ -341,7 +337,8 @@ class Execution:
     def _pause(self) -> End | None:
         """Return the pause that the run can make now: its guest waits, and only for what needs no process."""
         waiting = self._waits.open
-        if not self._idle or not waiting or len(waiting) < self._asked() or self._waits.keeps_dropped():
+        missing = len(self._open) + self._calls.agents.besides - len(waiting)
+        if not self._idle or not waiting or missing > 0 or self._waits.keeps_dropped():
             return None
         kinds = {wait.kind for wait in waiting.values()}
         wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)
