@@ -15,6 +15,7 @@ from mcp_clients import MODES, call, in_memory, refused
 from stepwell.catalog.analysis import analyse
 from stepwell_server.surface.guide import TOPICS, read_guide
 from stepwell_server.surface.texts import INSTRUCTIONS
+from support.models import ModelServer, Say
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 EXAMPLES = [(topic, n, block) for topic in TOPICS for n, block in enumerate(BLOCK.findall(read_guide(topic)))]
@@ -65,8 +66,9 @@ INPUTS: dict[tuple[str, int], dict[str, Any]] = {
     ("authoring", 1): {"first": "{base}/page", "second": "{base}/json"},
     ("authoring", 2): {"urls": ["{base}/page", "{base}/json"]},
     ("authoring", 3): {"url": "{base}/page"},
-    ("authoring", 4): {"name": "Ada"},
-    ("authoring", 5): {"repos": ["a/b", "c/d"]},
+    ("authoring", 4): {"url": "{base}/page", "topic": "words"},
+    ("authoring", 5): {"name": "Ada"},
+    ("authoring", 6): {"repos": ["a/b", "c/d"]},
     ("durability", 0): {"url": "{base}/page"},
     ("durability", 1): {"order_id": "1", "amount": 2},
     ("tools", 0): {"page_url": "{base}/page", "hook_url": "{base}/hook"},
@@ -116,9 +118,20 @@ def web() -> Generator[str, None, None]:
         server.shutdown()
 
 
+@pytest.fixture
+def model() -> Generator[ModelServer, None, None]:
+    with ModelServer().serving() as server:
+        yield server
+
+
 @pytest.mark.asyncio
-async def test_every_example_is_stored_and_runs(web: str, tmp_path: Path) -> None:
-    (tmp_path / "stepwell.toml").write_text('[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n')
+async def test_every_example_is_stored_and_runs(
+    web: str, model: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    model.say(Say(calls=(("submit_result", {"answer": "words", "quote": "word"}),)))
+    http = '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n'
+    (tmp_path / "stepwell.toml").write_text(http + model.config())
     sources = {
         (topic, n): re.sub(r"https://[a-z.]*example\.org|https://api\.github\.com", web, text)
         for topic, n, text in EXAMPLES

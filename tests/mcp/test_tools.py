@@ -30,7 +30,7 @@ ARGUMENTS = {
     "run_workflow": "name arguments run_id session_id user_id idempotency_key budget_usd from_run from_step pool labels",
     "get_run": "run_id wait_seconds include path offset",
     "list_runs": "status workflow session_id parent_id limit cursor",
-    "resume_run": "run_id decision value version key digest",
+    "resume_run": "run_id decision value version key digest budget_usd",
     "approve_run": "run_id decision value key digest reason reviewer",
     "cancel_run": "run_id reason",
     "run_code": "code arguments wait_seconds",

@@ -177,12 +177,12 @@ async def _add_named(services: Services, caller: Caller, tools: _Tools, pattern:
         version = workflow.version
         tools.add("workflow", workflow.name, workflow.description or version.description, version.schema)
         return
+    await services.tools.prepare("" if pattern == "*" else pattern)
     found = [spec for spec in services.tools.list_tools() if fnmatch.fnmatchcase(spec.name, pattern)]
     if not found:
-        search = await services.tools.search_tools(pattern.replace(".", " "), 3)
-        near = ", ".join(hit.spec.name for hit in search.items)
-        hint = f"Near ones: {near}." if near else "tools.list() shows all."
-        raise InvalidArguments(f"an agent was given the tool {pattern[:80]!r}, which there is not", hint=hint)
+        missing = await services.tools.missing(pattern)
+        text = f"an agent was given the tool {pattern[:80]!r}, which there is not: {missing.message}"
+        raise InvalidArguments(text, hint=missing.hint)
     for spec in found:
         try:
             admitted = services.tools.admit(spec.name, caller)

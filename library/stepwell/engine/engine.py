@@ -3,21 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from typing import Literal
 
 from stepwell.engine import deciding, emitting, monitor
 from stepwell.engine.border import show
 from stepwell.engine.budgeting import run_budget
 from stepwell.engine.continuing import continue_run
-from stepwell.engine.control import Control
-from stepwell.engine.dispatch import Dispatcher
 from stepwell.engine.gating import ONCE
-from stepwell.engine.lease import WorkerLock
-from stepwell.engine.live import Signals
-from stepwell.engine.memory import Memory
 from stepwell.engine.monitor import RunPage, StepItem, WorkerItem
 from stepwell.engine.pages import (
     Emitted,
@@ -26,21 +20,18 @@ from stepwell.engine.pages import (
     LogLine,
     StartOptions,
 )
-from stepwell.engine.recorder import Recorder
 from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
 from stepwell.engine.reopening import find_row
 from stepwell.engine.retention import Collected, collect
-from stepwell.engine.services import HostFunctions, Services
+from stepwell.engine.services import Services
 from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
-from stepwell.model.durability import Durability
-from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
-from stepwell.store import artifacts, grants, journal, monitoring, runs, timeline
+from stepwell.store import artifacts, grants, journal, monitoring, runs, spending, timeline
 from stepwell.store.artifacts import Artifact
-from stepwell.store.database import Database
 from stepwell.store.grants import Grant
+from stepwell.store.spending import Spent
 
 CHECK_S = 0.5  # how often a watcher looks for what another process wrote, besides being told
 CANCEL_S = 5.0  # how long a cancel waits for the run's holder
@@ -374,6 +365,13 @@ class Engine:
                     return False
         return True
 
+    async def spent(
+        self, by: Literal["model", "agent", "step", "run_id"], *, run_id: str | None = None, since: float | None = None
+    ) -> dict[str, Spent]:
+        """Return what models were asked and what it has cost: of a run, or of all since a time in unix seconds."""
+        where, value = ("run_id =", run_id) if run_id is not None else ("at >=", since or 0.0)
+        return await self._database.read(lambda c: spending.sum_by(c, by, where, value))
+
     def _changed(self, run_id: str) -> None:
         self._services.orders.notify(run_id)
         self._services.news.notify(run_id)
@@ -385,42 +383,3 @@ def _check_json(value: Json) -> None:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArguments(f"the value is no JSON: {error}") from error
-
-
-@asynccontextmanager
-async def open_engine(
-    database: Database,
-    *,
-    sandbox: Sandbox,
-    workflows: WorkflowSource,
-    tools: ToolHost,
-    functions: HostFunctions,
-    packages: Packages,
-    models: Models,
-    limits: Limits,
-    locks: Path,
-    slots: int,
-    memory: Memory,
-    durability: Durability = "group",
-    execute: bool = True,
-) -> AsyncGenerator[Engine, None]:
-    """Give an engine; with `execute` this process works on runs until the context closes, then hands them over."""
-    lock = WorkerLock(locks)
-    recorder = Recorder(database, lock.worker, commits := Signals())
-    services = Services(
-        database, recorder, sandbox, workflows, tools, functions, packages, models, limits, lock.worker, locks,
-        Signals(), Signals(), commits, memory, durability,
-    )  # fmt: skip
-    dispatcher = Dispatcher(services, slots if execute else 0)
-    starter = Starter(database, workflows, dispatcher, models.budgets.per_run)
-    engine = Engine(services, starter)
-    services.runs = Control(starter, dispatcher)
-    try:
-        async with recorder.serve():
-            if execute:
-                async with dispatcher.serve():
-                    yield engine
-            else:
-                yield engine
-    finally:
-        lock.release()
