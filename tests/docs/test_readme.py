@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text()
 LIMIT_S = 60
 DOCUMENTS = documents()
 WORKFLOW, HARNESS = blocks(README, "python")
-MENTION = re.compile(r"(?:`|^\$ )stepwell ([a-z]+)", re.MULTILINE)
+MENTION = re.compile(r"(?:`|^\$ )stepwell ([a-z-]+)", re.MULTILINE)
 
 
 def command_names() -> set[str]:
@@ -65,7 +65,7 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
 def test_the_readme_names_every_command() -> None:
     text = README[README.index("## Command line") : README.index("## From Python")]
 
-    named = set(re.findall(r"`([a-z]+)`", text)) | set(MENTION.findall(text))
+    named = set(re.findall(r"`([a-z-]+)`", text)) | set(MENTION.findall(text))
     assert command_names() - named == set()
 
 

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 OPTIONS = dict(word.split("=", 1) for word in sys.argv[1:])
 READ = {"readOnlyHint": True}
@@ -164,7 +165,7 @@ def ask(ident: Any) -> Any:
     return given[key]
 
 
-def answer(message: dict[str, Any]) -> None:
+def answer(message: dict[str, Any], send: Callable[[dict[str, Any]], None] = send) -> None:
     ident, params = message["id"], message.get("params") or {}
     match message["method"]:
         case "initialize":
@@ -186,7 +187,63 @@ def answer(message: dict[str, Any]) -> None:
             send({"id": ident, "error": {"code": -32601, "message": f"no {other}"}})
 
 
+class Web(BaseHTTPRequestHandler):
+    """Streamable HTTP of the handshake era, with a session; answers are JSON."""
+
+    protocol_version = "HTTP/1.1"
+    sessions: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        method = message.get("method")
+        if method == "forget":
+            self.sessions.clear()
+            self.reply(202, b"")
+        elif method == "initialize":
+            self.sessions.add(session := f"s{len(self.sessions)}-{time.monotonic_ns()}")
+            self.reply(200, self.answered(message), {"Mcp-Session-Id": session})
+        elif method == "server/discover":
+            self.reply(200, self.answered(message))
+        elif self.headers.get("mcp-session-id") not in self.sessions:
+            self.reply(404, b"")
+        elif "id" not in message:
+            self.reply(202, b"")
+        elif (message.get("params") or {}).get("name") == "die_noting":
+            call(0, "die_noting", {})
+        else:
+            self.reply(200, self.answered(message))
+
+    def do_GET(self) -> None:
+        self.reply(405, b"")
+
+    do_DELETE = do_GET  # noqa: N815  the name that http.server calls
+
+    def answered(self, message: dict[str, Any]) -> bytes:
+        sent: list[dict[str, Any]] = []
+        answer(message, sent.append)
+        return json.dumps({"jsonrpc": "2.0", **sent[-1]}).encode()
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pass
+
+
+def serve_http() -> None:
+    web = ThreadingHTTPServer(("127.0.0.1", int(OPTIONS["http"])), Web)
+    print(web.server_address[1], flush=True)
+    web.serve_forever()
+
+
 def main() -> None:
+    if "http" in OPTIONS:
+        serve_http()
     if OPTIONS.get("start") == "fail":
         sys.exit("cannot come up: no licence")
     if OPTIONS.get("start") == "hang":

@@ -14,6 +14,7 @@ from stepwell.engine.agents import Agents
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.gating import pass_gate
+from stepwell.engine.inquiring import make_asker
 from stepwell.engine.keeping import make_saver
 from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
@@ -140,7 +141,8 @@ class Calls:
             )
         key = self._idempotency_key(call, digest)
         save = make_saver(self._book, self._run, call)
-        context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts, save=save)
+        ask = make_asker(self._waits, call, digest)
+        context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts, save=save, ask=ask)
         while True:
             if doubtful:
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)

@@ -338,7 +338,9 @@ class Execution:
         """Return the pause that the run can make now: its guest waits, and only for what needs no process."""
         waiting = self._waits.open
         missing = len(self._open) + self._calls.agents.besides - len(waiting)
-        if not self._idle or not waiting or missing > 0 or self._waits.keeps_dropped():
+        if not self._idle or not waiting or missing > 0 or self._waits.held:
+            return None
+        if self._waits.keeps_dropped():
             return None
         kinds = {wait.kind for wait in waiting.values()}
         wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import show
+from stepwell.engine.inquiring import MARK
 from stepwell.engine.queueing import why_queued
 from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
 from stepwell.model.text import clean_text
@@ -23,12 +24,13 @@ RETRY_KEY = "!retry"  # of the timer of a run that is tried again; no call has i
 def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True) -> Run:
     """Return the run with its waits and, if wanted, its steps, of which there may be many thousands."""
     results = _results(connection, row.id) if steps else {}
+    shown = list_shown_waits(connection, row)
     output = show(row.output)
     return Run(
         id=row.id,
         workflow=row.workflow,
         version=row.version,
-        status=row.status,
+        status=_shown_status(row, shown),
         input=show(row.input).value,
         created_at=row.created_at,
         output=output.value,
@@ -36,7 +38,7 @@ def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True)
         step_results=results,
         completed_steps=tuple(results),
         skipped_steps=row.restored,
-        waiting_for=list_shown_waits(connection, row),
+        waiting_for=shown,
         tokens_used=row.tokens_used,
         cost_usd=row.cost_usd if row.tokens_used else 0.0,
         started_at=row.started_at,
@@ -54,6 +56,12 @@ def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True)
         queued=why_queued(connection, row),
         last_logs=_last_logs(connection, row),
     )
+
+
+def _shown_status(row: RunRow, waits_: tuple[Wait, ...]) -> RunStatus:
+    # A tool that asks a person on its way keeps the run's process; nobody but the person can make it go on.
+    asked = row.status is RunStatus.RUNNING and any(MARK in wait.key for wait in waits_)
+    return RunStatus.WAITING if asked else row.status
 
 
 def _last_logs(connection: sqlite3.Connection, row: RunRow) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Waiting:
     """Waits that an earlier attempt gave up, which this one will give up again when it has come so far."""
     changed: Callable[[], None]
     """Called when a wait has been opened, after which the run may be able to pause, or is over."""
+    held: set[str] = field(default_factory=set[str])
+    """Open waits of calls that are under way: the run keeps its process."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])

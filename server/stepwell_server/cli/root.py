@@ -51,6 +51,7 @@ _ENTRIES = {
     "artifacts": _entry("artifacts", "artifacts", "List or read what a run has saved."),
     "doctor": _entry("doctor", "doctor", "Say what works on this machine and what does not."),
     "setup": _entry("setup", "setup", "Add Stepwell to an MCP client's configuration."),
+    "import-config": _entry("import_config", "import_config", "Add the MCP servers of a client to stepwell.toml."),
     "config": _entry("config", "config", "Check the configuration."),
     "version": _entry("version", "version", "Print the version."),
 }
