@@ -13,7 +13,7 @@ from stepwell.engine.retention import collecting
 from stepwell.models import ModelHost
 from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
-from stepwell.tools import NetworkPolicy, Toolbox, open_toolbox
+from stepwell.tools import NetworkPolicy, Secrets, Toolbox, open_toolbox
 from stepwell_sandbox.memory import available_bytes
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
@@ -75,6 +75,7 @@ async def open_app(
                 rules=settings.tool_rules(),
                 servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
                 kept=place.listings,
+                secrets=Secrets(settings.secret_rules(place.path)),
             )
         )
         if sandbox is None:

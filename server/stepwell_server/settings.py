@@ -21,14 +21,26 @@ from pydantic_core import CoreSchema, core_schema
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
 from stepwell.model.requirements import read_requirement
+from stepwell.model.secret_names import SECRET_NAME
 from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
-from stepwell.tools import DoubtRule, Policy, ToolRules, is_host_pattern
+from stepwell.tools import (
+    DoubtRule,
+    FromCommand,
+    FromEnvironment,
+    FromFile,
+    FromKeyring,
+    Policy,
+    SecretRule,
+    ToolRules,
+    is_host_pattern,
+)
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import find_line, list_mistakes
 from stepwell.tools.rules import WORKFLOW
+from stepwell.tools.secret_sources import Source
 from stepwell_server.durations import read_duration
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
 from stepwell_server.toml_lines import find_lines
@@ -36,7 +48,7 @@ from stepwell_server.tool_settings import McpServerSettings, ServerName
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-UNSUPPORTED = ("search", "secrets")
+UNSUPPORTED = ("search",)
 
 
 def _check_host(pattern: str) -> str:
@@ -83,6 +95,7 @@ def _read_duration(value: Any) -> Any:
 Duration = Annotated[float, BeforeValidator(_read_duration), Field(gt=0, lt=MAX_LIMIT)]
 HostPattern = Annotated[str, AfterValidator(_check_host)]
 ToolPattern = Annotated[str, AfterValidator(_check_tool_pattern)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 WorkflowPattern = Annotated[str, AfterValidator(_check_workflow_pattern)]
 
 
@@ -98,6 +111,58 @@ class HttpSettings(_Section):
     unlisted: Literal["ask", "deny"] = "ask"
     """What becomes of a call to another host: a person is asked, or it is refused."""
     allow_private: bool = False
+
+
+class KeyringEntry(_Section):
+    """Where in the system's keyring."""
+
+    service: NonEmpty
+    user: NonEmpty
+
+
+class SecretSettings(_Section):
+    """A value that only the host knows: where it is read from, and where it may go."""
+
+    env: NonEmpty | None = None
+    keyring: KeyringEntry | None = None
+    file: NonEmpty | None = None
+    """Relative to the home."""
+    command: Annotated[tuple[NonEmpty, ...] | None, Field(strict=False, min_length=1)] = None
+    """A program and its arguments; what it prints is the value."""
+    tools: Annotated[tuple[ToolPattern, ...], Field(strict=False)] = ()
+    hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = ()
+    arguments: Annotated[tuple[NonEmpty, ...], Field(strict=False)] = ()
+    """Patterns over places in the arguments, such as "headers.*"."""
+
+    def rule(self, home: Path) -> SecretRule:
+        """Return it as the library has it."""
+        if self.env is not None:
+            source: Source = FromEnvironment(self.env)
+        elif self.keyring is not None:
+            source = FromKeyring(self.keyring.service, self.keyring.user)
+        elif self.file is not None:
+            source = FromFile(home / Path(self.file).expanduser())
+        else:
+            source = FromCommand(self.command or ())
+        return SecretRule(source, self.tools, self.hosts, self.arguments)
+
+
+def _check_secret(secret: SecretSettings) -> SecretSettings:
+    sources = [secret.env, secret.keyring, secret.file, secret.command]
+    if sum(source is not None for source in sources) != 1:
+        raise ValueError("give one of env, keyring, file and command")
+    if not secret.tools and not secret.hosts:
+        raise ValueError('say where it may go: tools = ["github.*"], hosts = ["api.github.com"], or both')
+    return secret
+
+
+def _check_secret_name(name: str) -> str:
+    if not SECRET_NAME.fullmatch(name):
+        raise ValueError(f'"{name}" is no name of a secret: letters, digits and _, at most 64')
+    return name
+
+
+SecretName = Annotated[str, AfterValidator(_check_secret_name)]
 
 
 class WorkflowPolicy(_Section):
@@ -213,6 +278,8 @@ class Settings(_Section):
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 
+    secrets: dict[SecretName, Annotated[SecretSettings, AfterValidator(_check_secret)]] = {}
+
     def tool_rules(self) -> ToolRules:
         """Return the rules over tools as the library has them."""
         policy = self.policy
@@ -225,6 +292,10 @@ class Settings(_Section):
             ask_s=policy.ask_for,
             use_s=policy.use_within,
         )
+
+    def secret_rules(self, home: Path) -> dict[str, SecretRule]:
+        """Return the secrets as the library has them."""
+        return {name: secret.rule(home) for name, secret in self.secrets.items()}
 
 
 def load_settings(path: Path) -> Settings:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.engine.granted import list_grants, revoke_grant
 from stepwell.errors import Conflict, Forbidden, InvalidArguments, NotFound
 from stepwell.model import JsonObject, Run, RunStatus
 from stepwell_server import Session
@@ -92,12 +93,12 @@ async def test_a_grant_is_of_those_arguments_and_can_be_revoked(gated: Path, out
         await session.wait(await session.approve(await session.run("pay", base=outside.url), scope="always"))
         assert (await session.run("pay", base=outside.url)).status is RunStatus.COMPLETED
         assert (await session.run("pay", base=outside.url, body="more")).status is RunStatus.WAITING
-        engine = session.app.engine
-        [grant] = await engine.grants()
+        database = session.app.database
+        [grant] = await list_grants(database)
         assert (grant.kind, grant.name, grant.scope, grant.via) == ("tool", "http.request", "always", "session")
-        await engine.revoke(grant.id)
+        await revoke_grant(database, grant.id)
         with pytest.raises(NotFound):
-            await engine.revoke(grant.id)
+            await revoke_grant(database, grant.id)
         assert (await session.run("pay", base=outside.url)).status is RunStatus.WAITING
     assert outside.effects == {"a": 2}
 

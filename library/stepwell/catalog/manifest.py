@@ -15,6 +15,7 @@ from stepwell.errors import InvalidSource
 from stepwell.model import Json, JsonObject, Warn
 from stepwell.model.durability import read_durability
 from stepwell.model.retries import RETRY_OPTIONS, read_retries
+from stepwell.model.secret_names import list_secret_names
 
 MAX_LISTED = 200  # of each kind but tools, which a run may not call beyond those that are listed
 MAX_TOOLS = 5000
@@ -26,7 +27,7 @@ _METHODS = frozenset({"call", "list", "search"})
 def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
     """Return `{"tools", "workflows", "steps"}` in the order of the source.
 
-    With `dependencies` and `requires_python` where the source declares them.
+    With `secrets`, `dependencies` and `requires_python` where the source declares them.
 
     Raises:
         InvalidSource: its `# /// script` block cannot be read.
@@ -41,6 +42,8 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
         "workflows": _distinct([*(_workflow(call, origins) for call in calls), *agent_workflows(calls, origins)]),
         "steps": _distinct(_step(call, origins) for call in calls),
     }
+    if secrets := list_secret_names(parsed.source):
+        manifest["secrets"] = list(secrets[:MAX_LISTED])
     block = read_script_block(parsed.source)
     if block.dependencies:
         manifest["dependencies"] = list(block.dependencies)

@@ -24,6 +24,7 @@ from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
 from stepwell.model import Json, JsonObject, Version
 from stepwell.model.aside import LARGE, Aside
+from stepwell.model.secret_names import list_secret_names
 from stepwell.ports import CallContext, Caller, ToolSpec
 from stepwell.ports.frames import Call
 from stepwell.store.journal import Entry
@@ -42,7 +43,9 @@ class Calls:
     def __init__(self, services: Services, run: RunRow, version: Version, waits: Waiting) -> None:
         self._services = services
         self._run = run
-        self._caller = Caller(run.workflow, version.hash, tuple(version.manifest.get("tools", ())))
+        self._caller = Caller(
+            run.workflow, version.hash, tuple(version.manifest.get("tools", ())), list_secret_names(version.source)
+        )
         self._waits = waits
         self._book = waits.book
         self._aside = Aside()
@@ -107,7 +110,7 @@ class Calls:
             caller = replace(self._caller, tools=None) if call.key in self._operators else self._caller
             spec = tools.admit(call.name, caller)
             arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
-            gate = tools.gate(spec, arguments)
+            gate = tools.gate(spec, arguments, self._caller)
         except ToolFailure as error:
             # What is refused now may have been sent by an earlier attempt, under another policy.
             spec = tools.find_tool(call.name)

@@ -13,13 +13,7 @@ from stepwell.engine.budgeting import run_budget
 from stepwell.engine.continuing import continue_run
 from stepwell.engine.gating import ONCE
 from stepwell.engine.monitor import RunPage, StepItem, WorkerItem
-from stepwell.engine.pages import (
-    Emitted,
-    Event,
-    JournalEntry,
-    LogLine,
-    StartOptions,
-)
+from stepwell.engine.pages import Emitted, Event, JournalEntry, LogLine, StartOptions
 from stepwell.engine.rehearsal import Comparison, find_difference, rehearse
 from stepwell.engine.reopening import find_row
 from stepwell.engine.retention import Collected, collect
@@ -28,9 +22,8 @@ from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
-from stepwell.store import artifacts, grants, journal, monitoring, runs, spending, timeline
+from stepwell.store import artifacts, journal, monitoring, runs, spending, timeline
 from stepwell.store.artifacts import Artifact
-from stepwell.store.grants import Grant
 from stepwell.store.spending import Spent
 
 CHECK_S = 0.5  # how often a watcher looks for what another process wrote, besides being told
@@ -317,19 +310,6 @@ class Engine:
     ) -> Collected:
         """Delete runs that ended before a time in unix seconds; see `retention.collect`."""
         return await collect(self._database, before, artifacts=artifacts, dry_run=dry_run, rewrite=rewrite)
-
-    async def grants(self) -> Sequence[Grant]:
-        """Return what people have allowed for more than one call, newest first."""
-        return await self._database.read(grants.list_grants)
-
-    async def revoke(self, grant: int) -> None:
-        """Let a grant cover nothing more.
-
-        Raises:
-            NotFound: no such grant.
-        """
-        if not await self._database.write(lambda c: grants.revoke_grant(c, grant, time.time())):
-            raise NotFound(f"there is no grant {grant}", hint="`stepwell grants` lists them.")
 
     async def artifact(self, run_id: str, name: str) -> Artifact:
         """Return what a run saved under that name.

@@ -61,7 +61,7 @@ class Version:
     """From the docstrings; a description given at create wins over it."""
     manifest: JsonObject = field(default_factory=dict[str, Json])
     """`{"tools": [...], "workflows": [...], "steps": [...]}` used by the source, as far as can be read;
-    `dependencies` (as written) and `requires_python` where it declares them."""
+    `secrets` that it names, `dependencies` (as written) and `requires_python` where it declares them."""
     options: JsonObject = field(default_factory=dict[str, Json])
     """The literal `options = dict(...)` of the module."""
     warnings: tuple[Warn, ...] = ()

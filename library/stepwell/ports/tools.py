@@ -72,6 +72,8 @@ class Caller:
     """Its hash."""
     tools: tuple[str, ...] | None = None
     """What its source names: tools, and groups of them such as `github`; None where that does not matter."""
+    secrets: tuple[str, ...] | None = None
+    """The secrets that its source names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +180,13 @@ class ToolHost(Protocol):
         """
         ...
 
-    def gate(self, spec: ToolSpec, arguments: JsonObject) -> Gate | None:
+    def gate(self, spec: ToolSpec, arguments: JsonObject, caller: Caller) -> Gate | None:
         """Return what a person must allow before a call with bound arguments, if anything.
 
         `spec` is what `admit` gave.
 
         Raises:
-            ToolFailure: code `not_allowed`: no person can allow it.
+            ToolFailure: no person can allow it: a host that is refused, a secret that may not go there.
         """
         ...
 

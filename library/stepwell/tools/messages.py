@@ -3,6 +3,7 @@
 import unicodedata
 
 from stepwell.errors import ToolFailure
+from stepwell.tools.redaction import hide
 
 MESSAGE_CHARS = 2000
 EXCERPT_CHARS = 500
@@ -12,8 +13,9 @@ _DROPPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def clean(text: str, limit: int = MESSAGE_CHARS) -> str:
-    """Return the text without control, format and surrogate characters, at most `limit` characters long."""
-    kept = "".join(c for c in text[: 2 * limit] if c in _KEPT or unicodedata.category(c) not in _DROPPED).strip()
+    """Return the text without secrets, control, format and surrogate characters, at most `limit` characters long."""
+    shown = hide(text[: 4 * limit])
+    kept = "".join(c for c in shown[: 2 * limit] if c in _KEPT or unicodedata.category(c) not in _DROPPED).strip()
     return kept if len(kept) <= limit and len(text) <= 2 * limit else kept[: limit - 1] + "…"
 
 

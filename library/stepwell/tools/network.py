@@ -12,6 +12,7 @@ import httpx
 
 from stepwell.errors import ToolFailure
 from stepwell.tools.messages import failure
+from stepwell.tools.redaction import hide
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -83,7 +84,7 @@ class Target:
     @property
     def shown(self) -> str:
         """The URL without its query, which may hold credentials, for messages."""
-        return self.url.split("?", 1)[0][:200]
+        return hide(self.url.split("?", 1)[0])[:200]
 
 
 async def system_resolve(host: str, port: int) -> list[str]:

@@ -22,9 +22,10 @@ from stepwell.tools.network import NetworkPolicy
 from stepwell.tools.ranking import ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules, names_tool
+from stepwell.tools.secrets import Secrets
 from stepwell.tools.sources import Source, name_sources
 from stepwell.tools.tool import Tool
-from stepwell.tools.upstream import McpServer, Reveal, open_upstreams
+from stepwell.tools.upstream import McpServer, open_upstreams
 from stepwell.tools.web import FetchTool, RequestTool
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ class Toolbox:
         tools: Iterable[Tool],
         rules: ToolRules,
         network: NetworkPolicy,
+        secrets: Secrets,
         problems: tuple[str, ...] = (),
         *,
         sources: Iterable[Source] = (),
     ) -> None:
-        self._rules, self._network = rules, network
+        self._rules, self._network, self._secrets = rules, network, secrets
         self._problems = problems
         self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
         self._ranking = ToolRanking()
@@ -132,13 +134,14 @@ class Toolbox:
             raise undeclared(spec, caller.tools or ())
         return spec
 
-    def gate(self, spec: ToolSpec, arguments: JsonObject) -> Gate | None:
+    def gate(self, spec: ToolSpec, arguments: JsonObject, caller: Caller) -> Gate | None:
         """Return what a person must allow before a call, if anything.
 
         Raises:
-            ToolFailure: code `not_allowed`: no person can allow it.
+            ToolFailure: see `ToolHost.gate`.
         """
         hosts = self._allowed(spec.name).tool.hosts(arguments)
+        self._secrets.check(spec.name, hosts, arguments, None if self._rules.dynamic else caller.secrets)
         return make_gate(spec, arguments, hosts, self._network, self._rules)
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
@@ -162,7 +165,17 @@ class Toolbox:
             OutcomeUnknown: the call was made, cannot be repeated, and no answer came.
         """
         entry = self._allowed(spec.name)
-        return await entry.tool.call(entry.spec, arguments, context)
+        if not self._secrets:
+            return await entry.tool.call(entry.spec, arguments, context)
+        hosts = entry.tool.hosts(arguments)
+        filled = await self._secrets.fill(spec.name, hosts, arguments)
+        try:
+            if entry.tool.hosts(filled) != hosts:
+                raise failure(spec.name, f"{spec.name}: a secret cannot name a host", code="not_allowed")
+            given = await entry.tool.call(entry.spec, filled, self._secrets.guard(context))
+        except Exception as error:  # noqa: BLE001  foreign code: its text may hold what was sent
+            raise self._secrets.hide(error) from None
+        return await self._secrets.hidden(given)
 
     def _find(self, name: str) -> _Entry | None:
         if (fixed := self._fixed.get(name)) is not None:
@@ -194,7 +207,7 @@ async def open_toolbox(
     rules: ToolRules | None = None,
     servers: Sequence[McpServer] = (),
     kept: Path | None = None,
-    reveal: Reveal = str,
+    secrets: Secrets | None = None,
 ) -> AsyncGenerator[Toolbox, None]:
     """Open the built-in tools, those of the folder's `*.yaml` files, and those of MCP servers.
 
@@ -202,6 +215,7 @@ async def open_toolbox(
     are `kept` in a folder. On exit connections are closed and servers ended.
     """
     allowed = network or NetworkPolicy()
+    hidden = secrets or Secrets()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(allowed))
         web = WebClient(client, allowed)
@@ -212,9 +226,9 @@ async def open_toolbox(
             problems += _add(tools, file, allowed, slots)
         named = name_sources([server.name for server in servers], {name.partition(".")[0] for name in tools}, problems)
         upstreams = await stack.enter_async_context(
-            open_upstreams(list(zip(named, servers, strict=True)), kept, reveal)
+            open_upstreams(list(zip(named, servers, strict=True)), kept, hidden.reveal)
         )
-        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, tuple(problems), sources=upstreams)
+        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=upstreams)
         try:
             yield toolbox
         finally:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 
 from stepwell.engine import Grant
+from stepwell.engine.granted import list_grants, revoke_grant
 from stepwell.model import JsonObject
 from stepwell_server.app import App
 from stepwell_server.cli.commands import Command
@@ -21,12 +22,12 @@ MAX_ARGUMENTS = 60  # characters shown
 def grants(invocation: Invocation, revoke: int | None) -> None:
     """List what was approved for more than one call, or revoke it."""
     if revoke is not None:
-        in_app(invocation, lambda app: app.engine.revoke(revoke))
+        in_app(invocation, lambda app: revoke_grant(app.database, revoke))
         invocation.put({"revoked": revoke}, f"Grant {revoke} covers nothing more.")
         return
 
     async def load(app: App) -> Sequence[Grant]:
-        return await app.engine.grants()
+        return await list_grants(app.database)
 
     found = in_app(invocation, load)
     text = "\n".join(columns([_row(grant) for grant in found]) or ["Nothing is approved for more than one call."])

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-Reveal: TypeAlias = Callable[[str], str]
-"""Returns a configured text with the secrets that it names."""
+Reveal: TypeAlias = Callable[[str, str], Awaitable[str]]
+"""Returns a configured text with the secrets that it names; takes it and who needs it, raises ToolFailure."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

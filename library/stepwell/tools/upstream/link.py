@@ -21,6 +21,7 @@ from mcp.types import (
     ToolListChangedNotification,
 )
 
+from stepwell.errors import ToolFailure
 from stepwell.ports import Asker
 from stepwell.tools.messages import clean
 from stepwell.tools.upstream.asking import as_inquiry, as_result
@@ -120,10 +121,11 @@ class Connection:
     async def _open(self) -> AsyncGenerator[Link, None]:
         server = self._server
         try:
-            values = {name: self._reveal(expand(text)) for name, text in (server.env or server.headers).items()}
+            given = (server.env or server.headers).items()
+            values = {name: await self._reveal(expand(text), server.name) for name, text in given}
             words = [expand(word) for word in (server.command, *server.args)]
             url = expand(server.url)
-        except MissingVariable as error:
+        except (MissingVariable, ToolFailure) as error:
             raise NotReached(str(error)) from error
         if url:
             ended = asyncio.Event()
