@@ -2,11 +2,24 @@
 
 from stepwell.sdk.agents import Agent, AgentResult, agents
 from stepwell.sdk.batch import BatchResult
+from stepwell.sdk.composing import Condition, Loop, Parallel, Router
 from stepwell.sdk.context import WorkflowContext, ctx
 from stepwell.sdk.exceptions import AgentError, ApprovalDenied, BatchError, ChildFailed, ToolError
 from stepwell.sdk.function_context import FunctionContext
 from stepwell.sdk.functions import cron, event, function, webhook, workflow
 from stepwell.sdk.handles import artifacts, tools, workflows
+from stepwell.sdk.node_events import (
+    LoopIterationEvent,
+    StepCompletedEvent,
+    StepErrorEvent,
+    StepSkippedEvent,
+    StepStartedEvent,
+    WorkflowCompletedEvent,
+    WorkflowErrorEvent,
+    WorkflowStartedEvent,
+)
+from stepwell.sdk.node_values import RunOutput, StepInput, StepOutput, WorkflowOutput
+from stepwell.sdk.nodes import Step, Steps
 from stepwell.sdk.workflow import Workflow
 
 __all__ = [
@@ -17,10 +30,28 @@ __all__ = [
     "BatchError",
     "BatchResult",
     "ChildFailed",
+    "Condition",
     "FunctionContext",
+    "Loop",
+    "LoopIterationEvent",
+    "Parallel",
+    "Router",
+    "RunOutput",
+    "Step",
+    "StepCompletedEvent",
+    "StepErrorEvent",
+    "StepInput",
+    "StepOutput",
+    "StepSkippedEvent",
+    "StepStartedEvent",
+    "Steps",
     "ToolError",
     "Workflow",
+    "WorkflowCompletedEvent",
     "WorkflowContext",
+    "WorkflowErrorEvent",
+    "WorkflowOutput",
+    "WorkflowStartedEvent",
     "agents",
     "artifacts",
     "cron",

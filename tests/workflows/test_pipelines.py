@@ -219,7 +219,6 @@ def test_two_steps_of_one_name_are_refused_with_both_lines() -> None:
     [
         ("wf = Workflow('w')\nfor n in range(2):\n    wf.step('same')(lambda: n)\n", "named 'same'"),
         ("wf = Workflow('w')\n", "has no steps"),
-        ("wf = Workflow('w', steps=[])\n", "not supported by this version"),
         ("wf = Workflow('w')\n@wf.step('a', retry=1)\ndef a(): ...\n", "no option retry"),
     ],
 )

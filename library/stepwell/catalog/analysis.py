@@ -10,13 +10,14 @@ from stepwell.catalog.docstring import Docstring, read_docstring
 from stepwell.catalog.entry import Entry, find_entry
 from stepwell.catalog.imports import check_imports
 from stepwell.catalog.manifest import read_manifest, read_options
+from stepwell.catalog.nodes import warn_of_names
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.parameters import Inputs, hint_text, read_inputs
 from stepwell.catalog.quality import check_quality
 from stepwell.catalog.schema import builder_for
 from stepwell.catalog.source import Parsed, parse
 from stepwell.errors import InvalidSource
-from stepwell.model import Parameter, Version, Warn
+from stepwell.model import JsonObject, Parameter, Version, Warn
 
 MAX_WARNINGS = 50
 
@@ -55,12 +56,15 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
         inputs, hint_warnings = read_inputs(entry.function, docs, builder, origins)
         if entry.steps:
             inputs = replace(inputs, returns=hint_text(entry.steps[-1].function.returns))
+    elif entry.nodes is not None:
+        inputs = _NODE_INPUTS
     elif entry.kind == "workflow_object":
         inputs = _PIPELINE_INPUTS
     manifest = read_manifest(parsed, origins)
     options, option_warnings = read_options(tree)
     options = with_declared(options, entry, tree, origins)
     warnings = [*parsed.warnings, *hint_warnings, *builder.warnings, *option_warnings]
+    warnings += warn_of_names(entry.nodes, tree, origins)
     warnings += check_imports(tree, origins, manifest.get("dependencies", []))
     warnings += check_quality(tree, entry, inputs, origins)
     return Version(
@@ -75,14 +79,14 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
         returns=inputs.returns,
         returns_description=entry_docs.returns or module_docs.returns,
         context_parameters=inputs.context,
-        description=_description(module_docs, entry_docs),
+        description=_description(module_docs, entry_docs) or entry.description,
         manifest=manifest,
         options=options,
         warnings=_ordered(warnings),
     )
 
 
-# What a pipeline of agents takes: the first step's input.
+# What a pipeline takes whose steps cannot be read: the first step's input.
 _PIPELINE_INPUTS = Inputs(
     parameters=(
         Parameter(
@@ -93,6 +97,20 @@ _PIPELINE_INPUTS = Inputs(
         ),
     ),
     rest="inputs",
+)
+
+
+def _input(name: str, kind: JsonObject, description: str) -> Parameter:
+    return Parameter(name, kind | {"description": description}, required=False, description=description)
+
+
+# What a workflow of nodes takes.
+_NODE_INPUTS = Inputs(
+    parameters=(
+        _input("input", {}, "What the steps work on: a text, or any other value."),
+        _input("session_state", {"type": "object"}, "Values that the steps share; goes over those in the source."),
+        _input("additional_data", {"type": "object"}, "Further values for the steps."),
+    )
 )
 
 

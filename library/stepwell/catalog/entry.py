@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from stepwell.catalog.literal import read_text
 from stepwell.catalog.names import near_names
+from stepwell.catalog.nodes import check_nodes
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.pipeline import FunctionNode, PipelineStep, check_steps, list_steps
 from stepwell.errors import InvalidSource
@@ -18,6 +20,7 @@ def run(url: str) -> dict:
     return json.loads(tools.fetch(url=url))
 '''
 
+OBJECTS = frozenset({"Workflow", "DurableWorkflow"})
 _LISTED = 10  # candidates named in an error
 
 
@@ -33,26 +36,34 @@ class Entry:
     decorated: bool = False
     """It carries `@workflow` or `@Workflow`."""
     steps: tuple[PipelineStep, ...] = ()
-    """Of a `Workflow` object, in their order."""
+    """Functions that are steps of a `Workflow` object, in their order."""
+    nodes: ast.expr | None = None
+    """What is written after `steps=` of a `Workflow` object."""
+    description: str = ""
+    """The one that a `Workflow` object gives itself."""
 
 
 def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, script: bool = False) -> Entry:
     """Return the entry: `run`, else the one decorated function or `Workflow(...)` object, else what `entry` names.
 
-    With `script`, a module without an entry is one itself.
+    With `script`, a module without an entry is one itself, and so is one that awaits at its top level or calls
+    `asyncio.run(...)` there.
 
     Raises:
         InvalidSource: there is none, or several and `entry` names none of them.
     """
     functions = _functions(tree)
     objects = _objects(tree, origins)
+    check_nodes(tree, origins)
     if entry is not None:
         return _checked(_named(entry, functions, objects, tree, origins))
     if run := functions.get("run"):
         return _function_entry(run, origins)
+    if script and _starts_itself(tree):
+        return Entry(name="", kind="script", line=1, function=None)
     candidates = [_function_entry(function, origins) for function in functions.values()]
     candidates = [candidate for candidate in candidates if candidate.decorated]
-    candidates += [_object_entry(name, line, tree, origins) for name, line in objects.items()]
+    candidates += [_object_entry(name, line, call, tree) for name, (line, call) in objects.items()]
     if len(candidates) == 1:
         return _checked(candidates[0])
     if script and not candidates:
@@ -60,6 +71,25 @@ def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, 
     if candidates:
         raise _ambiguous(sorted(candidates, key=lambda candidate: candidate.line))
     raise _missing(tree, functions)
+
+
+def _starts_itself(tree: ast.Module) -> bool:
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Await):
+            return True
+        if isinstance(node, ast.Call) and _dotted(node.func) in ("asyncio.run", "anyio.run"):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return ""
 
 
 def _checked(entry: Entry) -> Entry:
@@ -72,8 +102,8 @@ def _functions(tree: ast.Module) -> dict[str, FunctionNode]:
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def _objects(tree: ast.Module, origins: Origins) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _objects(tree: ast.Module, origins: Origins) -> dict[str, tuple[int, ast.Call]]:
+    found: dict[str, tuple[int, ast.Call]] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
             targets: list[ast.expr] = node.targets
@@ -81,18 +111,22 @@ def _objects(tree: ast.Module, origins: Origins) -> dict[str, int]:
             targets = [node.target]
         else:
             continue
-        if isinstance(node.value, ast.Call) and origins.last(node.value.func) == "Workflow":
-            found |= {target.id: node.lineno for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node.value, ast.Call) and origins.last(node.value.func) in OBJECTS:
+            found |= {target.id: (node.lineno, node.value) for target in targets if isinstance(target, ast.Name)}
     return found
 
 
 def _named(
-    entry: str, functions: dict[str, FunctionNode], objects: dict[str, int], tree: ast.Module, origins: Origins
+    entry: str,
+    functions: dict[str, FunctionNode],
+    objects: dict[str, tuple[int, ast.Call]],
+    tree: ast.Module,
+    origins: Origins,
 ) -> Entry:
     if function := functions.get(entry):
         return _function_entry(function, origins)
-    if line := objects.get(entry):
-        return _object_entry(entry, line, tree, origins)
+    if entry in objects:
+        return _object_entry(entry, *objects[entry], tree)
     known = [*functions, *objects]
     near = near_names(entry, known) or known[:_LISTED]
     hint = f"entry= may be: {', '.join(near)}." if near else f"Write a top-level function:\n{EXAMPLE}"
@@ -107,10 +141,13 @@ def _function_entry(function: FunctionNode, origins: Origins) -> Entry:
     return Entry(name=function.name, kind="function", line=function.lineno, function=function, decorated=decorated)
 
 
-def _object_entry(name: str, line: int, tree: ast.Module, origins: Origins) -> Entry:
+def _object_entry(name: str, line: int, call: ast.Call, tree: ast.Module) -> Entry:
     steps = tuple(list_steps(tree, name))
     first = steps[0].function if steps else None
-    return Entry(name=name, kind="workflow_object", line=line, function=first, steps=steps)
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    said = read_text(given.get("description")) or ""
+    nodes = given.get("steps")
+    return Entry(name, "workflow_object", line, function=first, steps=steps, nodes=nodes, description=said)
 
 
 def _ambiguous(candidates: list[Entry]) -> InvalidSource:

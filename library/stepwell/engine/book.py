@@ -16,6 +16,7 @@ from stepwell.engine.room import ENTRY_BYTES, Room, entry_size
 from stepwell.errors import ProtocolViolation
 from stepwell.model import JsonObject
 from stepwell.ports.frames import Call, Log, Note, Readings, Recorded, Step
+from stepwell.sdk.scope import depth_of
 from stepwell.store import journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.timeline import NewEvent, NewLog
@@ -83,8 +84,11 @@ class Book:
         """Add what the workflow tells of its progress to the timeline."""
         if note.type == "progress":
             self.event("progress", {"done": note.done, "total": note.total, "message": note.message[:500]})
+        elif note.type == "step.started":
+            self.event(note.type, {"step": note.name, "attempt": note.attempt} | _deep(note.depth))
         else:
-            self.event(note.type, {"step": note.name, "attempt": note.attempt})
+            passes: JsonObject = {"iteration": note.attempt} if note.type == "node.iteration" else {}
+            self.event(note.type, {"node": note.name, "kind": note.message[:50], "depth": note.depth} | passes)
 
     def note_dropped(self, lines: int) -> None:
         """Say how many lines of output were dropped."""
@@ -206,6 +210,7 @@ class Book:
         self._forget_readings(f"{frame.key}@{frame.attempt}/" if frame.final else f"{frame.key}/")
         kind = "step.completed" if frame.status == "ok" else "step.failed"
         data: JsonObject = {"step": frame.name, "attempt": frame.attempt, "seconds": frame.finished - frame.started}
+        data |= _deep(depth_of(frame.key))
         if frame.error is not None:
             data |= {"error": f"{frame.error.type}: {frame.error.message}"[:500], "final": frame.final}
         self.event(kind, data, frame.finished)
@@ -302,6 +307,10 @@ class Book:
         if entry.kind == "tool" and (name := _effect_name(entry.key, entry.label)) is not None:
             self._effects[name] = kept
         self._recorder.batch(self._lease).entry(entry)
+
+
+def _deep(depth: int) -> JsonObject:
+    return {"depth": depth} if depth else {}
 
 
 def was_in_doubt(entry: Entry) -> bool:

@@ -145,3 +145,23 @@ class Run:
     """What a pending run waits for, in words; None if it is about to begin."""
     last_logs: tuple[str, ...] = ()
     """The end of what a run printed that has failed."""
+
+    @property
+    def content(self) -> Json:
+        """The output."""
+        return self.output
+
+    @property
+    def session_state(self) -> JsonObject:
+        """What a workflow of nodes has left in its session's state."""
+        found = self.step_results.get("session_state")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def step_outputs(self) -> JsonObject:
+        """The results of the steps by name."""
+        return self.step_results
+
+    def get_step_output(self, name: str) -> Json:
+        """Return the result of the step of that name, at any depth; None if there is none."""
+        return self.step_results.get(name)

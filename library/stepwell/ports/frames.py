@@ -133,12 +133,19 @@ class Log(Struct, tag_field="t", tag="log", forbid_unknown_fields=True, omit_def
 
 
 class Note(Struct, tag_field="t", tag="note", forbid_unknown_fields=True, omit_defaults=True):
-    """Something for the timeline: `step.started`, `progress`. Lost in a crash at worst."""
+    """Something for the timeline: of steps, nodes and progress. Lost in a crash at worst."""
 
-    type: Literal["step.started", "progress"]
+    type: Literal[
+        "step.started", "progress",
+        "node.started", "node.completed", "node.failed", "node.skipped", "node.iteration",
+    ]  # fmt: skip
     name: str = ""
     attempt: int = 0
+    """Of a step; the number of the pass of a loop."""
     message: str = ""
+    """Of progress; what kind of node it is."""
+    depth: int = 0
+    """How many nodes it is inside of."""
     done: float | None = None
     total: float | None = None
 

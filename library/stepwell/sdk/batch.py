@@ -148,7 +148,7 @@ class Batch:
         finally:
             leave_scope(token)
         for error in self.failures.values():
-            if _decided(error):
+            if is_decided(error):
                 raise error
         return self._result()
 
@@ -173,7 +173,7 @@ class Batch:
 
     def _failed(self, index: int, error: Exception) -> None:
         self.failures[index] = error
-        self._stopped = self._stopped or self.plan.stop or _decided(error)
+        self._stopped = self._stopped or self.plan.stop or is_decided(error)
 
     def _result(self) -> BatchResult:
         results = [self._item(index) for index in range(len(self.plan.items))]
@@ -301,7 +301,7 @@ def item_key(key: str, index: int) -> str:
     return f"{key}~{index}"
 
 
-def _decided(error: BaseException) -> bool:
+def is_decided(error: BaseException) -> bool:
     """Whether a person has said no, which is not a failure of one item among others."""
     return isinstance(error, ApprovalDenied) or getattr(error, "code", "") in ("rejected", "in_doubt")
 

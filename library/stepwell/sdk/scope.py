@@ -7,10 +7,12 @@ not when it is awaited, so that the order in which branches happen to run cannot
 """
 
 import contextvars
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 _ESCAPES = {ord(char): f"%{ord(char):02x}" for char in "%/#@~!"}
+_LEVEL = re.compile(r"[^/~]~\d*/")
 MAX_NAME = 200  # characters of the name of a step or call
 
 
@@ -78,6 +80,11 @@ class Scope:
 def escape(name: str) -> str:
     """Return `name` without the characters that have a meaning in keys."""
     return name.translate(_ESCAPES)
+
+
+def depth_of(key: str) -> int:
+    """Return how many nodes of a declarative workflow a key is inside of."""
+    return len(_LEVEL.findall(key))
 
 
 _current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepwell_scope", default=None)

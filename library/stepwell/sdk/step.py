@@ -14,7 +14,7 @@ from stepwell.sdk.function_context import FunctionContext, wants_context
 from stepwell.sdk.handles import HostFunction
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, StepReport, drive, runtime
-from stepwell.sdk.scope import Scope, enter_scope, leave_scope
+from stepwell.sdk.scope import Scope, depth_of, enter_scope, leave_scope
 
 NO_WORK: Any = object()
 
@@ -162,7 +162,7 @@ class Step(Deferred):
         scope = Scope(f"{self.key}@{attempt}/", False, self.name, attempt, origin=self._scope.inner_origin)
         token = enter_scope(scope)
         report.started = rt.now()
-        rt.note("step.started", name=self.name, attempt=attempt)
+        rt.note("step.started", name=self.name, attempt=attempt, depth=depth_of(self.key) or None)
         try:
             report.value = await self._work_once(scope)
         except Exception as error:  # noqa: BLE001  the author's code: recorded, then raised to the author
@@ -200,7 +200,7 @@ class Step(Deferred):
         value = work
         if callable(work):
             call = functools.partial(work, *self._inputs(work), **_copied(self._kwargs))
-            value = call() if _is_async(work) else await rt.run_sync(call, timeout)
+            value = call() if is_async(work) else await rt.run_sync(call, timeout)
         if inspect.isawaitable(value):
             value = await rt.run_async(value, timeout)
         if isinstance(value, AsyncIterator):
@@ -263,7 +263,8 @@ async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any
         return await work
 
 
-def _is_async(work: Callable[..., Any]) -> bool:
+def is_async(work: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine."""
     while isinstance(work, functools.partial):
         work = work.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__)

@@ -13,7 +13,10 @@ KEPT_LINES = 10_000  # of output of one run, the newest
 KEPT_LINE_BYTES = 4 * 1024 * 1024
 LINE_BYTES = 50  # what a line takes besides its text
 KEPT_NOTES = 5_000  # of a run's own progress, the newest
-NOTES_SQL = "'progress', 'step.started'"  # what a workflow can add without making an entry of the journal
+# What a workflow can add without making an entry of the journal.
+NOTES_SQL = (
+    "'progress', 'step.started', 'node.started', 'node.completed', 'node.failed', 'node.skipped', 'node.iteration'"
+)
 
 
 class EventRow(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 from stepwell.sdk import codec
 from stepwell.sdk.classes import find_class
 from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
-from stepwell.sdk.pipeline import Pipeline
 from stepwell.sdk.runtime import RunInfo, bind
 from stepwell.sdk.scope import Scope, enter_scope
+from stepwell.sdk.workflow import Workflow
 from stepwell_sandbox.guest import chance, failure, loaded, output, program, streams, virtual, waits
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.pending import origin_key
@@ -103,7 +103,7 @@ def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
         return names.get(program.RESULT)
     exec(code, names)  # noqa: S102  the workflow: this process exists to run it
     if start["entry_kind"] == "workflow_object":
-        return runtime.loop.run(_run_pipeline(names[start["entry"]].pipeline, inputs))
+        return runtime.loop.run(_run_object(names[start["entry"]], inputs))
     call = program.bind_entry(names[start["entry"]], start["context_parameters"], inputs)
     if inspect.iscoroutinefunction(names[start["entry"]]):
         return runtime.loop.run(_await_call(call))
@@ -111,7 +111,10 @@ def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
     return runtime.loop.run(_await(value)) if inspect.isawaitable(value) else value
 
 
-async def _run_pipeline(pipeline: Pipeline, inputs: dict[str, Any]) -> Any:
+async def _run_object(found: Workflow, inputs: dict[str, Any]) -> Any:
+    if found.steps is not None:
+        return await found.run_stored(inputs)
+    pipeline = found.pipeline
     first = pipeline.steps[0].fn if pipeline.steps else None
     return await pipeline.run(inputs if first is None else program.typed(first, inputs))
 

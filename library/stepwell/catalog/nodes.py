@@ -1,0 +1,210 @@
+"""The nodes of a declarative workflow, read from its source: `Workflow("name", steps=[Step(...), Loop(...)])`."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+from stepwell.catalog.literal import read_text
+from stepwell.catalog.origins import Origins
+from stepwell.errors import InvalidSource
+from stepwell.model import Warn
+
+NodeKind: TypeAlias = Literal["Step", "Steps", "Parallel", "Condition", "Loop", "Router"]
+KINDS = frozenset({"Step", "Steps", "Parallel", "Condition", "Loop", "Router"})
+WORK = frozenset({"agent", "team", "executor"})
+MAX_NODES = 500  # read of one workflow
+_MAX_DEPTH = 40
+_PACKAGES = ("stepwell", "definable")
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Nodes that follow each other inside of a node."""
+
+    label: str
+    """`true`, `false`, a route's name; empty where there is only one."""
+    nodes: tuple["NodeSource", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSource:
+    """One node as it is written."""
+
+    kind: NodeKind
+    name: str
+    line: int
+    work: str = ""
+    """Of a step what it runs: `agent researcher`, `executor process`."""
+    note: str = ""
+    """`max 3`, `at most 2 at once`."""
+    branches: tuple[Branch, ...] = ()
+
+
+class NodeReader:
+    """Reads nodes; names of the module's own assignments are followed."""
+
+    def __init__(self, tree: ast.Module, origins: Origins) -> None:
+        self._origins = origins
+        self._left = MAX_NODES
+        self._assigned: dict[str, ast.expr] = {}
+        for node in tree.body:
+            if isinstance(node, ast.Assign):
+                self._assigned |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+                self._assigned[node.target.id] = node.value
+
+    def read(self, given: ast.expr | None, depth: int = 0) -> tuple[NodeSource, ...]:
+        """Return the nodes of an expression: a list, or a single one. What cannot be read is left out."""
+        given = self._follow(given)
+        if given is None or depth > _MAX_DEPTH:
+            return ()
+        items = given.elts if isinstance(given, ast.List | ast.Tuple) else [given]
+        found = [self._node(item, depth) for item in items]
+        return tuple(node for node in found if node is not None)
+
+    def _follow(self, given: ast.expr | None) -> ast.expr | None:
+        for _ in range(5):
+            if not isinstance(given, ast.Name) or given.id not in self._assigned:
+                break
+            given = self._assigned[given.id]
+        return given
+
+    def _node(self, item: ast.expr, depth: int) -> NodeSource | None:
+        self._left -= 1
+        if self._left < 0:
+            return None
+        written = item
+        item = cast("ast.expr", self._follow(item))
+        if isinstance(item, ast.List | ast.Tuple):
+            return NodeSource("Steps", "steps", item.lineno, branches=(Branch("", self.read(item, depth + 1)),))
+        kind = self._origins.last(item.func) if isinstance(item, ast.Call) else ""
+        if not isinstance(item, ast.Call) or kind not in KINDS:
+            return NodeSource("Step", _shown(written), written.lineno, work=f"executor {_shown(written)}")
+        return self._read_call(item, cast("NodeKind", kind), depth)
+
+    def _read_call(self, call: ast.Call, kind: NodeKind, depth: int) -> NodeSource:
+        given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+        named = given.get("name") or (call.args[0] if call.args and kind != "Parallel" else None)
+        name = read_text(named) or ("..." if named is not None else kind.lower())
+        if kind == "Step":
+            work = next(
+                (f"{what} {_shown(given[what])}" for what in ("agent", "team", "executor") if what in given), ""
+            )
+            name = _shown(given["executor"]) if named is None and "executor" in given else name
+            return NodeSource(kind, name, call.lineno, work=work)
+        note = ""
+        if kind == "Loop":
+            note = (
+                f"at most {_shown(given['max_iterations'])} times" if "max_iterations" in given else "at most 3 times"
+            )
+        elif kind == "Parallel" and "max_concurrency" in given:
+            note = f"{_shown(given['max_concurrency'])} at once"
+        return NodeSource(kind, name, call.lineno, note=note, branches=self._branches(call, kind, given, depth))
+
+    def _branches(self, call: ast.Call, kind: NodeKind, given: dict[str, ast.expr], depth: int) -> tuple[Branch, ...]:
+        if kind == "Condition":
+            ways = (("true", given.get("true_steps")), ("false", given.get("false_steps")))
+            return tuple(Branch(label, self.read(way, depth + 1)) for label, way in ways)
+        if kind == "Router":
+            routes = self._follow(given.get("routes"))
+            if not isinstance(routes, ast.Dict):
+                return ()
+            pairs = zip(routes.keys, routes.values, strict=True)
+            return tuple(Branch(read_text(key) or "...", self.read(way, depth + 1)) for key, way in pairs)
+        listed: ast.expr | None = given.get("steps")
+        if kind == "Parallel" and call.args:
+            listed = ast.copy_location(ast.List(call.args), call)
+        elif listed is None and len(call.args) > 1:
+            listed = call.args[1]
+        nodes = self.read(listed, depth + 1)
+        return tuple(Branch("", (node,)) for node in nodes) if kind == "Parallel" else (Branch("", nodes),)
+
+
+def check_nodes(tree: ast.Module, origins: Origins) -> None:
+    """Refuse steps that have no work or several, and a workflow without steps, as their constructors would.
+
+    Raises:
+        InvalidSource: with the line.
+    """
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not _is_ours(node.func, tree, origins):
+            continue
+        names = [keyword.arg for keyword in node.keywords]
+        kind = origins.last(node.func)
+        if kind == "Step" and None not in names:
+            _check_step(node)
+        listed = next((keyword.value for keyword in node.keywords if keyword.arg == "steps"), None)
+        if isinstance(listed, ast.List) and not listed.elts:
+            raise InvalidSource(
+                f"The {kind} in line {node.lineno} has no steps.",
+                hint='Give it at least one: steps=[Step(name="fetch", executor=fetch)].',
+                line=node.lineno,
+            )
+
+
+def warn_of_names(nodes: ast.expr | None, tree: ast.Module, origins: Origins) -> Iterator[Warn]:
+    """Yield a warning for each name that several nodes have: results are found by it, and the latest one wins."""
+    found = list(flatten(NodeReader(tree, origins).read(nodes)))
+    counted = Counter(node.name for node in found)
+    for name, count in counted.items():
+        lines = sorted({node.line for node in found if node.name == name})
+        if count > 1 and len(lines) > 1 and any(node.kind == "Step" for node in found if node.name == name):
+            yield Warn(
+                code="duplicate_step_name",
+                message=f"{count} steps are named {name!r} (lines {', '.join(map(str, lines[:5]))}): "
+                "get_step_output gives the latest one.",
+                line=lines[-1],
+            )
+
+
+def flatten(nodes: tuple[NodeSource, ...]) -> Iterator[NodeSource]:
+    """Yield nodes and those inside of them."""
+    for node in nodes:
+        yield node
+        for branch in node.branches:
+            yield from flatten(branch.nodes)
+
+
+def _is_ours(func: ast.expr, tree: ast.Module, origins: Origins) -> bool:
+    name = origins.last(func)
+    if name not in KINDS and name != "Workflow":
+        return False
+    root = func
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    return isinstance(root, ast.Name) and root.id in _imported(tree)
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGES):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = [alias for alias in node.names if alias.name.startswith(_PACKAGES)]
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in names}
+    return found
+
+
+def _check_step(call: ast.Call) -> None:
+    given = [
+        keyword.arg
+        for keyword in call.keywords
+        if keyword.arg in WORK and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None)
+    ]
+    if len(given) != 1:
+        has = f"has {' and '.join(str(name) for name in given)}" if given else "has no work"
+        raise InvalidSource(
+            f"The Step in line {call.lineno} {has}.",
+            hint="Give exactly one of agent=, team=, executor=.",
+            line=call.lineno,
+        )
+
+
+def _shown(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    text = "lambda" if isinstance(node, ast.Lambda) else ast.unparse(node)
+    return text if len(text) <= 60 else text[:57] + "..."
