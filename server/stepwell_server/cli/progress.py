@@ -116,6 +116,11 @@ _PLAIN = {
     "run.cancelled": "cancelled",
     "run.in_doubt": "is in doubt about {call}",
     "step.started": "step {step} started",
+    "node.started": "{kind} {node} started",
+    "node.completed": "{kind} {node} completed",
+    "node.failed": "{kind} {node} failed",
+    "node.skipped": "{kind} {node} skipped",
+    "node.iteration": "{kind} {node}, pass {iteration}",
     "call.started": "{call} called",
     "call.completed": "{call} answered",
     "call.failed": "{call} failed: {error}",
@@ -128,7 +133,12 @@ _PLACE = re.compile(r"\{(\w+)\}")
 
 
 def event_line(event: Event) -> str:
-    """Return an event as one line; empty where there is nothing to tell."""
+    """Return an event as one line, indented by the nodes that it is inside of; empty where there is nothing to tell."""
+    line, depth = _event_line(event), event.data.get("depth")
+    return "  " * min(depth, 20) + line if line and isinstance(depth, int) else line
+
+
+def _event_line(event: Event) -> str:
     data = event.data
     match event.type:
         case "step.completed":

@@ -15,6 +15,8 @@ _LINES = {
     "run.rejected": "run rejected",
     "run.cancelled": "run cancelled",
     "run.in_doubt": "run is in doubt",
+    "node.skipped": "{name} skipped",
+    "node.iteration": "{name}: pass {iteration}",
     "step.started": "step {name} started",
     "step.completed": "step {name} completed",
     "step.failed": "step {name} failed",
@@ -37,5 +39,8 @@ def progress_message(event: Event) -> str:
         done = f"{data['done']:g}{total}" if isinstance(data.get("done"), (int, float)) else ""
         return shorten(": ".join(part for part in (done, str(data.get("message") or "")) if part), MAX_LINE)
     line = _LINES.get(event.type, "")
-    name = str(data.get("name") or data.get("step") or data.get("call") or data.get("workflow") or "")
+    name = str(
+        data.get("name") or data.get("step") or data.get("node") or data.get("call") or data.get("workflow") or ""
+    )
+    line = line.replace("{iteration}", str(data.get("iteration", "")))
     return shorten(line.replace("{name}", name), MAX_LINE).strip(": ")
