@@ -135,7 +135,8 @@ class Channel(asyncio.Protocol):
             async with self._sending:
                 if not self.ended and not self._failure and not self._transport.is_closing():
                     self._transport.write(encode())
-                    await self._writable.wait()
+                    if not self._writable.is_set():
+                        await self._writable.wait()
         finally:
             self._waiting -= size
 

@@ -184,12 +184,13 @@ class ConfinedProcess:
 
     async def send(self, *messages: HostFrame) -> None:
         """Queue messages; wait while the guest reads slower than its buffer allows. A dead guest is ignored."""
+        size = 0
         for message in messages:
-            if isinstance(message, Start):
-                self._started = True
-            elif isinstance(message, Outcome):
+            if isinstance(message, Outcome):
                 self._pending_bytes -= self._pending.pop(message.id, 0)
-        size = sum(len(memoryview(m.value)) for m in messages if isinstance(m, Outcome) and m.value is not None)
+                size += 0 if message.value is None else len(memoryview(message.value))
+            elif isinstance(message, Start):
+                self._started = True
         await self._channel.send(size, lambda: _frames(messages))
 
     def kill(self) -> None:
