@@ -31,7 +31,7 @@ FIRST = 30  # programs in every run of the tests; the others are exhaustive
 BATCH = 57
 INTERRUPTIONS = 6  # of each batch
 SERIAL = ("size", "artifacts.save", "curl.post")  # steps and calls that are given serial numbers, or times
-STATE = tuple(f"{scope}.{op}" for scope in ("run", "session", "user") for op in ("get", "keys", "update"))
+STATE = tuple(f"{scope}.{op}" for scope in ("run", "session", "user") for op in ("get", "keys", "read", "swap"))
 """Calls whose value is what another branch has written, or not yet."""
 EACH_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ][\d:.+]+|\d\d:\d\d:\d\d|[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f-]{22})?"

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -73,6 +74,49 @@ async def test_a_cancelled_step_asks_for_nothing_on_a_replay(home: Path, outside
     assert run.output == ["first", True, True]
     assert outside.reads == before
     assert "victim" not in run.step_results
+
+
+async def decided(session: Session, run_id: str) -> bool:
+    journal = await session.app.engine.journal(run_id)
+    return any(entry.kind == "approval" and entry.status != "open" for entry in journal)
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+@pytest.mark.asyncio
+async def test_a_step_that_was_cancelled_in_its_gate_has_no_result_on_a_replay(
+    home: Path, outside: Outside, decision: Literal["approve", "reject"]
+):
+    """The decision has come, and is in the journal; the step was cancelled before it went on."""
+    source = (
+        "import asyncio\n\nasync def run(ctx, base: str):\n"
+        "    victim = asyncio.create_task(ctx.step('victim', requires_approval=True)('value'))\n"
+        "    await ctx.step(tools.fetch, url=base + '/begun')\n"
+        "    tools.fetch(url=base + '/gate/blocks')\n"
+        "    victim.cancel()\n"
+        "    await asyncio.wait([victim])\n"
+        "    await ctx.wait_for_user('?')\n"
+        "    return victim.cancelled()\n"
+    )
+    async with Session(home) as session:
+        await session.add_workflow("flow", source)
+        run = await session.start("flow", base=outside.url)
+        await asyncio.to_thread(outside.wait_for_read, "blocks")
+        await session.app.engine.decide(run.id, decision, via="cli")
+        async with asyncio.timeout(30):
+            while not await decided(session, run.id):  # noqa: ASYNC110  the run's holder takes it, and says so nowhere
+                await asyncio.sleep(0.01)
+        outside.open_gate("blocks")
+        run = await session.wait(run)
+        assert run.error is None, run.error
+        before = await session.app.engine.journal(run.id)
+    async with Session(home) as session:
+        run = await session.wait(await session.answer(run.id, "go"))
+        after = await session.app.engine.journal(run.id)
+
+    assert run.error is None, run.error
+    assert run.output is True
+    assert [entry.key for entry in before if "victim" in entry.key] == ["victim!approval"]
+    assert [entry.key for entry in after] == [entry.key for entry in before]
 
 
 @pytest.mark.asyncio

@@ -127,6 +127,7 @@ class Step(Deferred):
         try:
             await self._approve(self._shown(), ordered=False)
         except ApprovalDenied as error:
+            await _turn()
             attempt = rt.find_attempts(self.key)[0] + 1
             mark_step(error, self.name, attempt)
             report = self._report(attempt)
@@ -203,6 +204,8 @@ class Step(Deferred):
             value = call() if is_async(work) else await rt.run_sync(call, timeout)
         if inspect.isawaitable(value):
             value = await rt.run_async(value, timeout)
+        elif value is work:
+            await _turn()
         if isinstance(value, AsyncIterator):
             raise TypeError(f"step {self.name!r} gave an async generator; collect its items and return a list")
         # A generator runs here, in its attempt: later its calls would belong to the body.
@@ -254,6 +257,12 @@ async def _without_frames(work: Coroutine[Any, Any, Any]) -> Any:
         return await work
     except Exception as error:  # noqa: BLE001  the author's, and it goes on
         raise error.with_traceback(None)  # noqa: B904  the same one
+
+
+async def _turn() -> None:
+    """On a replay wait until no recorded outcome is due: one may cancel a step that has no work to wait with."""
+    if runtime().replaying:
+        await runtime().run_sync(lambda: None, None)
 
 
 async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
