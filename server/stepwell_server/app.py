@@ -1,12 +1,13 @@
 """The composition root: the only place that puts the parts together."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.catalog.catalog import Catalog
 from stepwell.catalog.folder import FolderWatch
+from stepwell.catalog.indexing import Indexing, open_index
 from stepwell.engine import Engine, open_engine
 from stepwell.engine.memory import Memory
 from stepwell.engine.retention import collecting
@@ -35,6 +36,7 @@ class App:
     database: Database
     catalog: Catalog
     folder: FolderWatch
+    indexing: Indexing
     tools: Toolbox
     models: ModelHost
     sandbox: ConfinedSandbox
@@ -66,18 +68,11 @@ async def open_app(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(place.db))
         packages = await stack.enter_async_context(Environments(Shelf(place.environments), settings.packages.policy()))
-        catalog = Catalog(database, settings.limits, packages)
-        network = NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private)
-        tools = await stack.enter_async_context(
-            open_toolbox(
-                place.tools,
-                network=network,
-                rules=settings.tool_rules(),
-                servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
-                kept=place.listings,
-                secrets=Secrets(settings.secret_rules(place.path)),
-            )
+        index, indexing = await stack.enter_async_context(
+            open_index(database, settings.search.options(), place.search_lock, work=execute)
         )
+        catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake)
+        tools = await stack.enter_async_context(_open_tools(place, settings))
         if sandbox is None:
             # Without runs to execute no process is kept ready.
             pool = settings.sandbox.pool if execute else 0
@@ -106,6 +101,16 @@ async def open_app(
         )
         functions.engine = engine
         await stack.enter_async_context(collecting(database, settings.retention.ended_after if execute else None))
-        yield App(
-            place, settings, database, catalog, FolderWatch(catalog, place.workflows), tools, models, sandbox, engine
-        )
+        folder = FolderWatch(catalog, place.workflows)
+        yield App(place, settings, database, catalog, folder, indexing, tools, models, sandbox, engine)
+
+
+def _open_tools(place: Home, settings: Settings) -> AbstractAsyncContextManager[Toolbox]:
+    return open_toolbox(
+        place.tools,
+        network=NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private),
+        rules=settings.tool_rules(),
+        servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
+        kept=place.listings,
+        secrets=Secrets(settings.secret_rules(place.path)),
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from stepwell.errors import ConfigError
 
 VARIABLE = "STEPWELL_HOME"
+MODELS_VARIABLE = "STEPWELL_SEARCH_MODELS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Home:
     def listings(self) -> Path:
         """What MCP servers have listed the last time; may be absent."""
         return self.path / "listings"
+
+    @property
+    def search_lock(self) -> Path:
+        """Held by the process that indexes for all."""
+        return self.path / "search.lock"
 
     @property
     def environments(self) -> Path:
@@ -74,6 +80,23 @@ def platform_home(platform: str, environment: Mapping[str, str], user: Path) -> 
     data = environment.get("XDG_DATA_HOME", "")
     # The XDG specification: a relative path is invalid and to be ignored.
     return (Path(data) if data.startswith("/") else user / ".local" / "share") / "stepwell"
+
+
+def find_models_folder() -> Path:
+    """Return where models for search are kept: STEPWELL_SEARCH_MODELS, else in the platform's cache folder."""
+    chosen = os.environ.get(MODELS_VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else platform_models(sys.platform, os.environ, Path.home())
+
+
+def platform_models(platform: str, environment: Mapping[str, str], user: Path) -> Path:
+    """Return the folder for models in the cache that the platform has; `platform` as in `sys.platform`."""
+    if platform == "darwin":
+        return user / "Library" / "Caches" / "stepwell" / "models"
+    if platform == "win32":
+        local = environment.get("LOCALAPPDATA")
+        return (Path(local) if local else user / "AppData" / "Local") / "stepwell" / "cache" / "models"
+    cache = environment.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache.startswith("/") else user / ".cache") / "stepwell" / "models"
 
 
 def open_home(path: Path) -> Home:

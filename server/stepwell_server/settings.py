@@ -26,6 +26,8 @@ from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
+from stepwell.search.loading import SearchOptions
+from stepwell.search.models import PRESETS, find_model, list_names
 from stepwell.tools import (
     DoubtRule,
     FromCommand,
@@ -38,17 +40,17 @@ from stepwell.tools import (
     is_host_pattern,
 )
 from stepwell.tools.messages import clean
-from stepwell.tools.mistakes import find_line, list_mistakes
+from stepwell.tools.mistakes import list_mistakes
 from stepwell.tools.rules import WORKFLOW
 from stepwell.tools.secret_sources import Source
 from stepwell_server.durations import read_duration
+from stepwell_server.home import find_models_folder
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
 from stepwell_server.toml_lines import find_lines
 from stepwell_server.tool_settings import McpServerSettings, ServerName
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-UNSUPPORTED = ("search",)
 
 
 def _check_host(pattern: str) -> str:
@@ -261,6 +263,33 @@ class PackageSettings(_Section):
         return PackagePolicy(tuple(map(read_requirement, self.allow)), self.transitive, self.max_mib * 1024 * 1024)
 
 
+def _check_model(name: str) -> str:
+    if name != "none" and find_model(name) is None:
+        raise ValueError(f'"{name}" is no model; write "none", {", ".join(PRESETS)}, or: {", ".join(list_names())}')
+    return name
+
+
+class SearchSettings(_Section):
+    """How workflows and tools are found."""
+
+    model: Annotated[str, AfterValidator(_check_model)] = "default"
+    """A preset, a model's name, or "none": by words only."""
+    path: str | None = None
+    """A folder with the model, instead of the cache."""
+    cache: str | None = None
+    """Where models are kept; the platform's cache folder unless given."""
+    offline: bool = False
+    """Fetch no model."""
+    learn: bool = True
+    """Keep the requests whose search led to a run that completed, as further examples of what a workflow is for."""
+
+    def options(self) -> SearchOptions:
+        """Return it as the library has it."""
+        path = Path(self.path).expanduser() if self.path else None
+        cache = Path(self.cache).expanduser() if self.cache else find_models_folder()
+        return SearchOptions(self.model, path, cache, self.offline, self.learn)
+
+
 class Settings(_Section):
     """Everything in `stepwell.toml`."""
 
@@ -275,6 +304,7 @@ class Settings(_Section):
     retention: RetentionSettings = RetentionSettings()
     packages: PackageSettings = PackageSettings()
     mcp_servers: dict[ServerName, McpServerSettings] = {}
+    search: SearchSettings = SearchSettings()
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 
@@ -330,17 +360,10 @@ def parse_settings(text: str, source: str = "stepwell.toml") -> Settings:
         lines = find_lines(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: no valid TOML: {error}") from error
-    mistakes = [
-        (find_line(lines, [section]), f"[{section}] is not supported by this version")
-        for section in UNSUPPORTED
-        if section in values
-    ]
-    supported = {key: value for key, value in values.items() if key not in UNSUPPORTED}
     try:
-        settings = Settings.model_validate(supported)
+        return Settings.model_validate(values)
     except ValidationError as error:
-        mistakes += list_mistakes(error, Settings, lines)
-    else:
-        if not mistakes:
-            return settings
-    raise ConfigError("\n".join(f"{source}: line {line}: {clean(said, 500)}" for line, said in sorted(mistakes)))
+        mistakes = list_mistakes(error, Settings, lines)
+        raise ConfigError(
+            "\n".join(f"{source}: line {line}: {clean(said, 500)}" for line, said in sorted(mistakes))
+        ) from error

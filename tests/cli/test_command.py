@@ -12,7 +12,7 @@ from cli.sources import GATE, GREET
 
 COMMANDS = [
     "serve", "run", "create", "list", "get", "search", "delete", "pin", "unpin", "runs", "show", "approve", "reject",
-    "answer", "resume", "cancel", "emit", "artifacts", "doctor", "setup", "config", "version",
+    "answer", "resume", "cancel", "emit", "artifacts", "models", "doctor", "setup", "config", "version",
 ]  # fmt: skip
 HEAVY = {"mcp", "uvicorn", "httpx", "starlette", "pydantic", "rich", "aiosqlite", "jsonschema"}
 

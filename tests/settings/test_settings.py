@@ -117,14 +117,6 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
     assert said in caught.value.message
 
 
-@pytest.mark.parametrize("section", ["search"])
-@pytest.mark.parametrize("form", ["[{}]\nx = 1", "[{}.name]\nx = 1", "[[{}]]\nx = 1", "{} = 1", "{}.x = 1"])
-def test_sections_of_later_versions_are_refused(section: str, form: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_settings("# first\n" + form.format(section))
-    assert caught.value.message == f"stepwell.toml: line 2: [{section}] is not supported by this version"
-
-
 def test_all_mistakes_are_named_at_once_in_the_order_of_the_file() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_settings("[workers]\nconcurrency = 0\n[secrets.x]\n[limits]\ncpu_s = 'x'\nwals = 1\n[http]\na = 1")

@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.documents import document_of
@@ -17,8 +18,12 @@ from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import NoPackages, Packages, Tell
 from stepwell.search.document import columns
+from stepwell.search.index import SearchIndex, View
+from stepwell.store import usage
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
+
+T = TypeVar("T")
 
 MAX_DESCRIPTION = 2000  # characters
 MAX_INTENTS = 10
@@ -62,9 +67,22 @@ class Page:
 class Catalog:
     """Workflows in one store. A source is read, never executed."""
 
-    def __init__(self, database: Database, limits: Limits | None = None, packages: Packages | None = None) -> None:
-        """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them."""
+    def __init__(
+        self,
+        database: Database,
+        limits: Limits | None = None,
+        packages: Packages | None = None,
+        *,
+        index: SearchIndex | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them.
+
+        Without an `index` searches go by words. `wake` is called when something is stored or searched for.
+        """
         self._database = database
+        self._index = index
+        self._wake = wake
         self._limits = limits or Limits()
         self._packages: Packages = packages or NoPackages()
         self._versions: dict[str, Version] = {}
@@ -111,6 +129,8 @@ class Catalog:
         similar = await self._similar(wanted)
         store_it = await self._bind(_Put(wanted, replace=replace, dry_run=dry_run), tell)
         stored, created, replaced = await (self._database.read if dry_run else self._database.write)(store_it)
+        if created:
+            self._wake()
         warnings = (*_relevant(version.warnings, wanted), *of_limits)
         if (
             not created
@@ -221,7 +241,14 @@ class Catalog:
 
     async def search(self, query: str, limit: int = 5) -> SearchResult:
         """Return the workflows that fit an intent, best first. Any text is a query; none is an error."""
-        return await self._database.read(lambda c: search(c, as_text(query), max(1, min(limit, MAX_HITS))))
+        found = await self._viewing(lambda view: search(view, as_text(query), max(1, min(limit, MAX_HITS))))
+        self._wake()
+        return found
+
+    async def _viewing(self, work: Callable[[View], T]) -> T:
+        if self._index is not None:
+            return await self._index.run(work)
+        return await self._database.read(lambda connection: work(View(connection)))
 
     async def delete(self, name: str) -> bool:
         """Hide a workflow from everything but the runs that hold its versions. Return False if there is none."""
@@ -278,7 +305,8 @@ class _Put:
         if self.dry_run:
             versions = (wanted.version.hash, *(before.versions if before else ()))
             return replace(wanted, versions=tuple(dict.fromkeys(versions))), False, replaced
-        return store.put_workflow(connection, wanted, columns(document_of(wanted))), True, replaced
+        document = document_of(wanted, usage.learned(connection, wanted.name))
+        return store.put_workflow(connection, wanted, columns(document)), True, replaced
 
     def _check_replace(self, before: Workflow) -> None:
         name = self.wanted.name

@@ -1,11 +1,12 @@
 """Workflows by intent."""
 
-import sqlite3
 from dataclasses import dataclass
 
 from stepwell.model import Workflow
-from stepwell.search.ranking import Meaning, Mode, rank
+from stepwell.search.index import View
+from stepwell.search.ranking import Mode, rank
 from stepwell.search.words import squeezed
+from stepwell.store import usage
 from stepwell.store import workflows as store
 
 _LONGEST_NAME = 200  # characters of a query that may be a name
@@ -36,18 +37,20 @@ class SearchResult:
     """Workflows whose meaning is not known yet; they are found by their words."""
 
 
-def search(
-    connection: sqlite3.Connection,
-    query: str,
-    limit: int,
-    *,
-    meaning: Meaning | None = None,
-    counts: dict[str, int] | None = None,
-) -> SearchResult:
+def search(view: View, query: str, limit: int) -> SearchResult:
     """Return the workflows that fit `query`; nothing in it is syntax."""
+    connection = view.connection
     named = store.find_named(connection, squeezed(query)) if len(query) <= _LONGEST_NAME else []
-    ranking = rank(connection, query, limit, meaning=meaning, named=named, counts=counts)
+    ranking = rank(
+        connection,
+        query,
+        limit,
+        meaning=view.meaning,
+        named=named,
+        merit=lambda ids: usage.merits(connection, ids),
+        counts=view.counts,
+    )
     found = store.load_workflows(connection, [item.id for item in ranking.items])
     items = tuple(Hit(found[item.id], item.score, item.why) for item in ranking.items if item.id in found)
     low = ranking.low_confidence or not items
-    return SearchResult(items, ranking.mode, low, ranking.model)
+    return SearchResult(items, ranking.mode, low, ranking.model, view.pending)

@@ -18,8 +18,8 @@ _ALL = 10**6
 _MAX_UNKNOWN = 4  # words looked for by trigrams
 _MIN_UNKNOWN = 4  # characters of such a word
 _NEAR_DOCUMENTS = 30
-_NEAR = 0.4  # the least that two words must share of their trigrams
-_NEAR_WORTH = 0.8  # of a word that is only nearly there
+_NEAR = 0.5  # the least that two words must share of their trigrams
+_NEAR_WORTH = 0.5  # of a word that is only nearly there
 
 
 @dataclass(frozen=True, slots=True)

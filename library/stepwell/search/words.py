@@ -3,7 +3,7 @@
 import re
 
 MAX_QUERY = 2000  # characters read of a query
-MAX_TERMS = 24  # distinct words searched for
+MAX_TERMS = 40  # distinct words searched for
 
 _WORD = re.compile(r"[^\W_]+")
 # Between the words of `fetchHTTPResponse2json`.

@@ -156,6 +156,15 @@ async def _connect(path: Path) -> AsyncGenerator[_Connection, None]:
         yield connection
 
 
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write, for a thread of the caller's."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
 def _configure(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the file's first page is written

@@ -12,6 +12,8 @@ import msgspec
 from stepwell.model import Version, Workflow
 from stepwell.store.packages import put_lock
 from stepwell.store.search_text import Text, drop_text, put_text
+from stepwell.store.search_vectors import add_pending, drop_vectors
+from stepwell.store.usage import forget_usage
 
 _WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
 _HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
@@ -159,6 +161,7 @@ def put_workflow(connection: sqlite3.Connection, workflow: Workflow, text: Text)
             values,
         )
     put_text(connection, int(row["id"]), text)
+    add_pending(connection, int(row["id"]))
     stored = find_row(connection, workflow.name)
     assert stored is not None
     return _workflow(connection, stored)
@@ -172,6 +175,8 @@ def delete_workflow(connection: sqlite3.Connection, name: str, at: float) -> boo
     if row is None:
         return False
     drop_text(connection, int(row["id"]))
+    drop_vectors(connection, int(row["id"]))
+    forget_usage(connection, name)
     return True
 
 

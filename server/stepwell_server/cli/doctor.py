@@ -22,6 +22,7 @@ from stepwell_server.cli.finding import Finding, Verdict
 from stepwell_server.cli.isolation import isolation_findings
 from stepwell_server.cli.package_findings import package_findings
 from stepwell_server.cli.report import Exit, Invocation
+from stepwell_server.cli.search_findings import search_findings
 from stepwell_server.cli.text import block, one_line
 from stepwell_server.cli.workers import serving
 from stepwell_server.home import Home, find_home
@@ -54,6 +55,7 @@ async def _examine(home: Home) -> list[Finding]:
         lambda: examine_memory(home, settings),
         lambda: _tools(home),
         lambda: package_findings(home, settings),
+        lambda: search_findings(home, settings),
     ]
     findings = [_versions(), _place(home), config]
     for check in checks:

@@ -44,7 +44,7 @@ _ENTRIES = {
     "replay": _entry("replay", "replay", "Test a version of a workflow against a recorded run."),
     "cancel": _entry("runs", "cancel", "Cancel a run."),
     "workers": _entry("worker_list", "workers", "List the processes that execute runs, and how runs stand."),
-    "models": _entry("model_list", "models", "List models, agents, prices, and what was spent today."),
+    "models": _entry("models", "models", "List models, agents and prices; fetch a model for search."),
     "gc": _entry("gc", "gc", "Delete runs that ended long ago."),
     "discard": _entry("runs", "discard", "Put a dead or failed run away."),
     "emit": _entry("runs", "emit", "Send an event to all runs, or to one."),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stepwell.catalog.catalog import Created
+from stepwell.catalog.search import SearchResult
 from stepwell.catalog.source import MAX_SOURCE_BYTES
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
@@ -21,6 +22,8 @@ from stepwell_server.results import workflow_result, workflow_summary
 
 HASH_DIGITS = 12
 TELL_S = 2.0
+PREPARE_S = 5.0
+"""For a model that is on this machine and what it has not seen yet."""
 
 
 @click.command(cls=Command)
@@ -114,9 +117,20 @@ def get(invocation: Invocation, name: str, version: str | None, with_source: boo
 @click.pass_obj
 def search(invocation: Invocation, query: tuple[str, ...], limit: int) -> None:
     """Find workflows by what they are for."""
-    found = in_app(invocation, lambda app: app.catalog.search(" ".join(query), limit))
+
+    async def find(app: App) -> SearchResult:
+        await app.indexing.prepare(PREPARE_S)
+        return await app.catalog.search(" ".join(query), limit)
+
+    found = in_app(invocation, find)
     hits = [workflow_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
-    data = {"workflows": hits, "mode": found.mode, "low_confidence": found.low_confidence}
+    data = {
+        "workflows": hits,
+        "mode": found.mode,
+        "model": found.model,
+        "pending": found.pending,
+        "low_confidence": found.low_confidence,
+    }
     rows = [(f"{hit.score:.2f}", hit.workflow.version.signature, hit.workflow.description) for hit in found.items]
     lines = columns(rows) or ["Nothing was found."]
     if hits and found.low_confidence:

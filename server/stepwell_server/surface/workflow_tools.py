@@ -51,7 +51,8 @@ async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
     else:
         follow = f"If it fits: {results[0]['call']}. Details: get_workflow(name=...). Else create_workflow."
     shown, _ = fit_list(results)
-    return reply({"workflows": shown, "low_confidence": found.low_confidence, "next": follow})
+    how: JsonObject = {"mode": found.mode, "model": found.model, "pending": found.pending}
+    return reply({"workflows": shown} | how | {"low_confidence": found.low_confidence, "next": follow})
 
 
 async def list_workflows(call: Call, given: ListWorkflows) -> Answer:

@@ -1,0 +1,274 @@
+"""What is done behind searches: the model is loaded, vectors are made, a new model takes over when it has all."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepwell.catalog.documents import document_of
+from stepwell.errors import StoreError
+from stepwell.model.locks import take_lock
+from stepwell.search.document import Document, columns, text_for_model
+from stepwell.search.index import SearchIndex
+from stepwell.search.loading import Models, SearchOptions
+from stepwell.store import search_text, search_vectors, usage
+from stepwell.store import workflows as store
+from stepwell.store.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from stepwell.search.embedder import Embedder
+
+SETTLE_S = 1.0
+"""After the start: whoever starts has better things to do first."""
+LOOK_S = 1.0
+"""Between looks at what other processes have stored."""
+MAX_BATCH = 32  # workflows between two writes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    id: int
+    document: Document
+    stamp: tuple[str, ...]
+    words: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    items: list[_Item]
+    gone: list[int]
+    """Deleted while they waited."""
+
+
+class Indexing:
+    """Keeps the index of a home up to date while its process lives. One process of a home makes the vectors."""
+
+    def __init__(self, database: Database, models: Models, lock: Path) -> None:
+        self._database = database
+        self._models = models
+        self._lock = lock
+        self._woken = asyncio.Event()
+        self._asked = False
+        self._fetching: asyncio.Task[None] | None = None
+        self._seen = -1
+
+    @property
+    def problem(self) -> str:
+        """Why meanings cannot be compared, if something is wrong with the model."""
+        return self._models.problem
+
+    def wake(self) -> None:
+        """Say that something was stored, or that somebody searches: now a model is of use."""
+        self._asked = True
+        self._woken.set()
+
+    async def prepare(self, seconds: float) -> None:
+        """Load the model that is here and index what waits, but not for longer: for commands that search once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._load(fetch=False)
+                await bring_up_to_date(self._database, self._models, self._lock)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            await self._wait(SETTLE_S)
+            while True:
+                try:
+                    await self._work()
+                except StoreError as error:
+                    log.warning("the index could not be brought up to date: %s", error.message)
+                except Exception:
+                    log.exception("the index could not be brought up to date")
+                await self._wait(LOOK_S)
+        finally:
+            if self._fetching is not None:
+                self._fetching.cancel()
+                await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
+
+    async def _work(self) -> None:
+        version = await self._database.data_version()
+        fetched = self._fetching is not None and self._fetching.done()
+        if version == self._seen and not self._asked and not fetched:
+            return
+        self._seen = version
+        if fetched:
+            self._fetching = None
+        if not self._asked and not await self._database.read(search_vectors.any_workflow):
+            return  # an empty home needs no model until somebody asks
+        self._asked = False
+        await self._load()
+        await bring_up_to_date(self._database, self._models, self._lock)
+        self._seen = await self._database.data_version()
+
+    async def _load(self, *, fetch: bool = True) -> None:
+        models = self._models
+        if await models.load() and models.wanted is not None:
+            wanted = models.wanted
+            await self._database.write(
+                lambda c: search_vectors.want_model(
+                    c, wanted.key, wanted.model.name, wanted.model.dimensions, time.time()
+                )
+            )
+        if models.wanted is not None:
+            known = await self._database.read(search_vectors.list_models)
+            serving = known.get("serving")
+            if serving is not None and models.find(serving.key) is None:
+                await models.load_named(serving.name)
+            models.keep_only({row.key for row in known.values()})
+        if fetch and self._fetching is None and models.should_fetch():
+            self._fetching = asyncio.create_task(models.fetch(), name="stepwell-model-fetch")
+            self._fetching.add_done_callback(lambda _: self._woken.set())
+
+
+@asynccontextmanager
+async def open_index(
+    database: Database, options: SearchOptions, lock: Path, *, work: bool
+) -> AsyncGenerator[tuple[SearchIndex, Indexing], None]:
+    """Open a home's index; with `work` this process keeps it up to date while the context is open."""
+    models = Models(options)
+    index = SearchIndex(database.path, models)
+    indexing = Indexing(database, models, lock)
+    task = asyncio.create_task(indexing.run(), name="stepwell-indexing") if work else None
+    try:
+        yield index, indexing
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await models.close()
+        await asyncio.to_thread(index.close)
+
+
+async def bring_up_to_date(database: Database, models: Models, lock: Path) -> int:
+    """Index what waits, and return how many workflows that were; 0 as well where another process is at it."""
+    if not await database.read(lambda c: search_vectors.list_pending(c, 1)) and not await _is_switching(database):
+        return 0
+    fd = take_lock(lock)
+    if fd is None:
+        return 0
+    try:
+        return await _drain(database, models)
+    finally:
+        os.close(fd)
+
+
+async def _drain(database: Database, models: Models) -> int:
+    done = 0
+    size = 1  # the newest first and at once: somebody may be about to search for it
+    while True:
+        key = await database.read(_filled)
+        embedder = None if key is None else models.find(key)
+        batch = await database.read(_reader(size, words_only=embedder is None))
+        if not batch.items and not batch.gone:
+            break
+        vectors = await _vectors(database, models, embedder, batch.items)
+        await database.write(_writer(batch, key, vectors if embedder is not None else None))
+        done += len(batch.items)
+        size = MAX_BATCH
+    if await database.read(lambda c: "filling" in search_vectors.list_models(c)):
+        await database.write(search_vectors.switch_model)
+    while await database.read(search_vectors.find_forgotten):
+        await database.write(search_vectors.forget_vectors)
+    return done
+
+
+async def _is_switching(database: Database) -> bool:
+    return await database.read(
+        lambda c: "filling" in search_vectors.list_models(c) or search_vectors.find_forgotten(c) is not None
+    )
+
+
+def _filled(connection: "sqlite3.Connection") -> str | None:
+    known = search_vectors.list_models(connection)
+    row = known.get("filling") or known.get("serving")
+    return None if row is None else row.key
+
+
+def _reader(limit: int, *, words_only: bool) -> "Callable[[sqlite3.Connection], _Batch]":
+    def read(connection: "sqlite3.Connection") -> _Batch:
+        waiting = search_vectors.list_pending(connection, limit, words_only=words_only)
+        stamps = search_vectors.stamps(connection, waiting)
+        workflows = store.load_workflows(connection, list(stamps))
+        items = [
+            _Item(id_, document_of(workflow, usage.learned(connection, workflow.name)), stamps[id_], waiting[id_])
+            for id_, workflow in workflows.items()
+        ]
+        return _Batch(items, [id_ for id_ in waiting if id_ not in stamps])
+
+    return read
+
+
+def _writer(
+    batch: _Batch, key: str | None, vectors: dict[int, tuple[bytes, bytes]] | None
+) -> "Callable[[sqlite3.Connection], None]":
+    def write(connection: "sqlite3.Connection") -> None:
+        # One that has changed since it was read stays pending.
+        stamps = search_vectors.stamps(connection, [item.id for item in batch.items])
+        for id_ in batch.gone:
+            search_vectors.settle_pending(connection, id_)
+        for item in batch.items:
+            if stamps.get(item.id) != item.stamp:
+                continue
+            if item.words:
+                search_text.put_text(connection, item.id, columns(item.document))
+            if key is not None and vectors is not None and item.id in vectors:
+                search_vectors.put_vector(connection, key, item.id, *vectors[item.id])
+            search_vectors.settle_pending(connection, item.id, words_only=vectors is None)
+
+    return write
+
+
+async def _vectors(
+    database: Database, models: Models, embedder: "Embedder | None", items: list[_Item]
+) -> dict[int, tuple[bytes, bytes]]:
+    """Return digest and vector of those whose text has changed."""
+    if embedder is None:
+        return {}
+    known = await database.read(lambda c: search_vectors.digests(c, embedder.key, [item.id for item in items]))
+    digests = {item.id: digest_of(item.document) for item in items}
+    changed = [item for item in items if known.get(item.id) != digests[item.id]]
+    if not changed:
+        return {}
+    rows = await models.compute(lambda: embed_documents(embedder, [item.document for item in changed]))
+    return {item.id: (digests[item.id], row) for item, row in zip(changed, rows, strict=True)}
+
+
+def digest_of(document: Document) -> bytes:
+    """Return what a vector follows from, in 16 bytes."""
+    texts = (text_for_model(document), *document.intents)
+    return hashlib.sha256("\0".join(texts).encode()).digest()[:16]
+
+
+def embed_documents(embedder: "Embedder", documents: list[Document]) -> list[bytes]:
+    """Return the packed vectors of documents with their intents."""
+    from stepwell.search.vectors import combine, pack  # noqa: PLC0415 - numpy: only where there is a model
+
+    texts = [text_for_model(document) for document in documents]
+    intents = [intent for document in documents for intent in document.intents]
+    rows = embedder.embed_texts([*texts, *intents])
+    packed: list[bytes] = []
+    start = len(texts)
+    for row, document in zip(rows, documents, strict=False):
+        end = start + len(document.intents)
+        packed.append(pack(combine(row, rows[start:end])))
+        start = end
+    return packed
