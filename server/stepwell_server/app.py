@@ -111,6 +111,8 @@ def _open_tools(place: Home, settings: Settings) -> AbstractAsyncContextManager[
         network=NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private),
         rules=settings.tool_rules(),
         servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
+        apis=[found.api(name, place.path) for name, found in settings.openapi.items()],
+        modules=[found.module_of(name, place.path) for name, found in settings.python.items()],
         kept=place.listings,
         secrets=Secrets(settings.secret_rules(place.path)),
     )

@@ -24,7 +24,7 @@ from stepwell.model.requirements import read_requirement
 from stepwell.model.secret_names import SECRET_NAME
 from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
-from stepwell.ports import Limits
+from stepwell.ports import KeyPlace, Limits
 from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
 from stepwell.search.loading import SearchOptions
 from stepwell.search.models import PRESETS, find_model, list_names
@@ -47,7 +47,7 @@ from stepwell_server.durations import read_duration
 from stepwell_server.home import find_models_folder
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
 from stepwell_server.toml_lines import find_lines
-from stepwell_server.tool_settings import McpServerSettings, ServerName
+from stepwell_server.tool_settings import McpServerSettings, OpenApiSettings, PythonSettings, ServerName, read_key_place
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
@@ -305,6 +305,10 @@ class Settings(_Section):
     packages: PackageSettings = PackageSettings()
     mcp_servers: dict[ServerName, McpServerSettings] = {}
     search: SearchSettings = SearchSettings()
+    openapi: dict[ServerName, OpenApiSettings] = {}
+    python: dict[ServerName, PythonSettings] = {}
+    idempotency: dict[ToolPattern, Annotated[KeyPlace, BeforeValidator(read_key_place)]] = {}
+    """Where tools take the idempotency key. Patterns over dotted names; the last one that matches counts."""
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 
@@ -316,6 +320,7 @@ class Settings(_Section):
         return ToolRules(
             policy.tools,
             self.in_doubt,
+            self.idempotency,
             workflows={name: rules.tools for name, rules in policy.workflows.items()},
             dynamic=policy.dynamic_tools,
             unlisted=self.http.unlisted,

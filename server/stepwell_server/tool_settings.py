@@ -1,11 +1,14 @@
 """The parts of `stepwell.toml` that say where tools come from."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from stepwell.ports import KeyPlace
+from stepwell.tools.openapi import OpenApi
+from stepwell.tools.python import PythonModule
 from stepwell.tools.upstream import McpServer
 
 MAX_TIMEOUT_S = 3600
@@ -37,10 +40,12 @@ ServerName = Annotated[str, AfterValidator(_check_name)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)]
 
 
-class McpServerSettings(BaseModel):
-    """`[mcp_servers.NAME]`: a command that is started, or a URL."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class McpServerSettings(_Section):
+    """`[mcp_servers.NAME]`: a command that is started, or a URL."""
 
     command: Annotated[str, Field(min_length=1)] | None = None
     args: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -75,3 +80,54 @@ class McpServerSettings(BaseModel):
             self.timeout_s,
             self.start_timeout_s,
         )
+
+
+class OpenApiSettings(_Section):
+    """`[openapi.NAME]`: an HTTP service whose operations are tools."""
+
+    document: Annotated[str, Field(min_length=1)]
+    """A path, below the home if it is relative, or an http(s) address."""
+    base_url: Annotated[str, AfterValidator(_check_url)] | None = None
+    """Where the service is; what the document says unless given."""
+    headers: dict[str, str] = {}
+    timeout_s: Seconds = 60.0
+
+    def api(self, name: str, home: Path) -> OpenApi:
+        """Return it as the library has it."""
+        away = self.document.startswith(("http://", "https://"))
+        document = self.document if away else str(home / Path(self.document).expanduser())
+        return OpenApi(name, document, self.base_url or "", self.headers, self.timeout_s)
+
+
+class PythonSettings(_Section):
+    """`[python.NAME]`: a module of the operator's with functions that are tools."""
+
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] | None = None
+    """Its import name."""
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """Or its path, below the home if it is relative."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PythonSettings":
+        if (self.module is None) == (self.file is None):
+            raise ValueError('give either module = "package.module" or file = "tools.py"')
+        return self
+
+    def module_of(self, name: str, home: Path) -> PythonModule:
+        """Return it as the library has it."""
+        return PythonModule(name, self.module or "", home / Path(self.file).expanduser() if self.file else None)
+
+
+def read_key_place(value: Any) -> KeyPlace:
+    """Return where a tool takes the idempotency key.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
+    if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
+        ((kind, name),) = value.items()
+        if kind in ("header", "argument", "meta") and isinstance(name, str) and name:
+            return KeyPlace(kind, name)
+    raise ValueError(
+        'write { header = "Idempotency-Key" }, { argument = "request_id" } or { meta = "example.org/key" }'
+    )

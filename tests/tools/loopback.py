@@ -21,6 +21,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    query: str = ""
 
 
 Handler = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
@@ -83,7 +84,7 @@ class Site:
         method, path, _ = first.split(" ")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        request = Received(method, path.partition("?")[0], headers, body)
+        request = Received(method, path.partition("?")[0], headers, body, path.partition("?")[2])
         self.received.append(request)
         handler = self.routes.get(request.path)
         if handler is None:

@@ -1,11 +1,20 @@
 """What the engine asks of the tools on the host."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """Where a tool takes the key that makes a second call of it have no further effect."""
+
+    kind: Literal["header", "argument", "meta"]
+    """A header of its request, one of its arguments, an entry of `_meta` of an MCP call."""
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class ToolSpec:
     """What becomes of a call whose answer was lost and that may not be repeated."""
     ask_s: float | None = None
     """How long is asked, until it fails; None: for ever."""
+    key_place: KeyPlace | None = None
+    """Where the idempotency key goes, as the operator says; None: nowhere."""
     origin: str = ""
     """Where it comes from and how it is called there, for people: `MCP server github, tool create-issue`."""
 
@@ -144,6 +155,10 @@ class CallContext:
     """Stands for run, call and arguments, in 32 hexadecimal digits; the same on every repetition."""
     hosts: tuple[str, ...] = ()
     """Beside those of the operator's list, hosts that a person has allowed for this call."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of a request that the tool makes, beside its own."""
+    meta: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Entries of `_meta`, where the tool is one of an MCP server."""
     save: Saver | None = None
     ask: Asker | None = None
 

@@ -38,7 +38,7 @@ def signature(spec: ToolSpec) -> str:
     required = set(spec.schema.get("required", []))
     parameters: list[str] = []
     for name, schema in _properties(spec).items():
-        text = f"{clean(name, 60)}: {clean(_annotation(schema), 200)}"
+        text = f"{clean(name, 60)}: {clean(_annotation(_followed(spec, schema)), 200)}"
         if name not in required:
             text += f" = {clean(repr(schema['default']), 80)}" if "default" in schema else " = ..."
         parameters.append(text)
@@ -64,6 +64,15 @@ def bind_arguments(spec: ToolSpec, validator: "Validator", args: list[Json], kwa
     shown = "; ".join(mistakes[:MAX_MISTAKES])
     more = f"; and {len(mistakes) - MAX_MISTAKES} more" if len(mistakes) > MAX_MISTAKES else ""
     raise invalid(spec.name, f"{spec.name}: {shown}{more}. Call it as tools.{signature(spec)}")
+
+
+def _followed(spec: ToolSpec, schema: JsonObject) -> JsonObject:
+    reference = schema.get("$ref")
+    definitions = spec.schema.get("$defs")
+    if isinstance(reference, str) and isinstance(definitions, dict):
+        found = definitions.get(reference.removeprefix("#/$defs/"))
+        return found if isinstance(found, dict) else schema
+    return schema
 
 
 def _properties(spec: ToolSpec) -> dict[str, JsonObject]:

@@ -66,6 +66,8 @@ class CommandTool:
                 code="not_installed",
                 hint=self._file.install,
             )
+        if context.headers and "headers" in self._recipe.takes:
+            arguments = arguments | {"headers": {**arguments.get("headers", {}), **context.headers}}
         invocation = await self._invocation(arguments, self._network.with_hosts(context.hosts))
         async with self._slots:
             ended = await self._run(spec, program, invocation, context.idempotency_key)

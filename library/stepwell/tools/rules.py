@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, TypeVar
 
+from stepwell.model import Json, JsonObject
 from stepwell.ports import Caller, ToolSpec
+from stepwell.ports.tools import CallContext, KeyPlace
 
 Policy: TypeAlias = Literal["allow", "approve", "deny"]
 InDoubt: TypeAlias = Literal["ask", "retry", "fail"]
@@ -34,6 +36,8 @@ class ToolRules:
 
     policy: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     in_doubt: Mapping[str, DoubtRule] = field(default_factory=dict[str, DoubtRule])
+    keys: Mapping[str, KeyPlace] = field(default_factory=dict[str, KeyPlace])
+    """Where tools take the idempotency key; such a call may be repeated."""
     workflows: Mapping[str, Mapping[str, Policy]] = field(default_factory=dict[str, Mapping[str, Policy]])
     """Rules of single workflows, by `WORKFLOW`."""
     dynamic: bool = False
@@ -49,6 +53,8 @@ class ToolRules:
         """Return the tool as workflows get it. Destructive tools need approval unless a rule says otherwise."""
         policy = _last_match(self.policy, spec.name) or ("approve" if spec.destructive else "allow")
         rule = _last_match(self.in_doubt, spec.name)
+        if (place := _last_match(self.keys, spec.name)) is not None and not spec.read_only:
+            spec = keyed(spec, place)
         if rule is None:
             return replace(spec, policy=policy)
         if rule.action == "retry":
@@ -71,6 +77,31 @@ class ToolRules:
                 return given
             policy = max(policy, given, key=_STRICTNESS.__getitem__)
         return policy
+
+
+def keyed(spec: ToolSpec, place: KeyPlace) -> ToolSpec:
+    """Return the tool that takes the idempotency key there; an argument for it is no longer the workflow's."""
+    schema = spec.schema
+    if place.kind == "argument":
+        known: JsonObject = schema.get("properties") or {}
+        required: list[Json] = [name for name in schema.get("required") or [] if name != place.name]
+        shown = {name: each for name, each in known.items() if name != place.name}
+        schema = schema | {"properties": shown, "required": required}
+    return replace(spec, schema=schema, idempotent=True, key_place=place)
+
+
+def with_key(spec: ToolSpec, arguments: JsonObject, context: CallContext) -> tuple[JsonObject, CallContext]:
+    """Return arguments and context with the idempotency key where the tool takes it."""
+    place, key = spec.key_place, context.idempotency_key
+    if place is None:
+        return arguments, context
+    match place.kind:
+        case "argument":
+            return arguments | {place.name: key}, context
+        case "header":
+            return arguments, replace(context, headers={**context.headers, place.name: key})
+        case "meta":
+            return arguments, replace(context, meta={**context.meta, place.name: key})
 
 
 def names_tool(tools: tuple[str, ...] | None, name: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
@@ -19,9 +19,11 @@ from stepwell.tools.exchange import WebClient
 from stepwell.tools.gates import make_gate, undeclared
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
+from stepwell.tools.openapi import OpenApi, OpenApiSource
+from stepwell.tools.python import PythonModule, PythonSource
 from stepwell.tools.ranking import ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
-from stepwell.tools.rules import ToolRules, names_tool
+from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
 from stepwell.tools.sources import Source, name_sources
 from stepwell.tools.tool import Tool
@@ -165,6 +167,7 @@ class Toolbox:
             OutcomeUnknown: the call was made, cannot be repeated, and no answer came.
         """
         entry = self._allowed(spec.name)
+        arguments, context = with_key(entry.spec, arguments, context)
         if not self._secrets:
             return await entry.tool.call(entry.spec, arguments, context)
         hosts = entry.tool.hosts(arguments)
@@ -206,10 +209,12 @@ async def open_toolbox(
     network: NetworkPolicy | None = None,
     rules: ToolRules | None = None,
     servers: Sequence[McpServer] = (),
+    apis: Sequence[OpenApi] = (),
+    modules: Sequence[PythonModule] = (),
     kept: Path | None = None,
     secrets: Secrets | None = None,
 ) -> AsyncGenerator[Toolbox, None]:
-    """Open the built-in tools, those of the folder's `*.yaml` files, and those of MCP servers.
+    """Open the built-in tools, those of the folder's `*.yaml` files, of MCP servers, HTTP services and Python modules.
 
     A file that is wrong, and a name that is taken, is a line in `problems`; the other tools work. Listings of servers
     are `kept` in a folder. On exit connections are closed and servers ended.
@@ -224,11 +229,18 @@ async def open_toolbox(
         problems: list[str] = []
         for file in [*_shipped(), *_read_folder(folder, problems)]:
             problems += _add(tools, file, allowed, slots)
-        named = name_sources([server.name for server in servers], {name.partition(".")[0] for name in tools}, problems)
+        origins = [*servers, *apis, *modules]
+        named = name_sources([origin.name for origin in origins], {name.partition(".")[0] for name in tools}, problems)
         upstreams = await stack.enter_async_context(
-            open_upstreams(list(zip(named, servers, strict=True)), kept, hidden.reveal)
+            open_upstreams(list(zip(named, servers, strict=False)), kept, hidden.reveal)
         )
-        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=upstreams)
+        others: list[OpenApiSource | PythonSource] = []
+        for origin, name in list(zip(origins, named, strict=True))[len(servers) :]:
+            made = PythonSource(origin, name) if isinstance(origin, PythonModule) else None
+            others.append(made or OpenApiSource(cast(OpenApi, origin), name, web, hidden.reveal))
+            stack.push_async_callback(others[-1].close)
+        known = [*upstreams, *others]
+        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=known)
         try:
             yield toolbox
         finally:

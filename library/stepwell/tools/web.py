@@ -132,7 +132,8 @@ class RequestTool:
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Return status, headers, text and, for JSON answers, the decoded value; no status is an error."""
         web = self._web.within(self._web.network.with_hosts(context.hosts))
-        request = self._request(arguments, _checked_target(self.spec.name, web.network, arguments["url"]))
+        given = arguments | {"headers": {**arguments.get("headers", {}), **context.headers}}
+        request = self._request(given, _checked_target(self.spec.name, web.network, arguments["url"]))
         timeout_s = float(arguments.get("timeout", TIMEOUT_S))
         name = self.spec.name
         safe = spec.repeatable or request.method in SAFE_METHODS

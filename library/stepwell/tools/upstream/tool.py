@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION = 4000  # characters
 MAX_RETURNS = 120
-KEY_META = "stepwell/idempotency-key"  # in `_meta` of every call that is not read-only
 _TYPES = {
     "string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict",
 }  # fmt: skip
@@ -72,7 +71,7 @@ class UpstreamTool:
             link = await self._links.get()
             try:
                 async with self._bounded(link, context) as asking:
-                    result = await call_tool(link, self._listed.name, arguments, self._meta(spec, context), asking)
+                    result = await call_tool(link, self._listed.name, arguments, dict(context.meta) or None, asking)
                 return await read_result(spec.name, result, context)
             except Rejected as error:
                 # Nothing was done: the session is over, or headers were asked for that only a listing tells of.
@@ -101,9 +100,6 @@ class UpstreamTool:
                 yield asking
         finally:
             link.askers.remove(asking.ask)
-
-    def _meta(self, spec: ToolSpec, context: CallContext) -> dict[str, Any] | None:
-        return None if spec.read_only else {KEY_META: context.idempotency_key}
 
     def _broken(self, spec: ToolSpec, said: str) -> ToolFailure:
         return failure(spec.name, f"{spec.name}: {said}", code="connection_failed", retryable=True)

@@ -1,0 +1,190 @@
+"""Functions of the operator's own modules as tools; see `stepwell.host_tools`."""
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from stepwell.host_tools import ATTRIBUTE, Marked
+from stepwell.model import Json, JsonObject
+from stepwell.ports import Binary, CallContext, ToolSpec
+from stepwell.sdk.exceptions import ToolError
+from stepwell.tools.messages import clean, failure, invalid
+from stepwell.tools.sources import make_identifier
+from stepwell.tools.tool import OutcomeUnknown, Tool
+
+KEY = "idempotency_key"
+LOAD_S = 60.0
+_TITLE = "title"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonModule:
+    """A module with decorated functions, as the operator says: by its import name or by its file."""
+
+    name: str
+    module: str = ""
+    file: Path | None = None
+
+
+class PythonSource:
+    """A `Source`: the module is loaded when a tool of it is looked for, in a thread."""
+
+    def __init__(self, module: PythonModule, namespace: str) -> None:
+        self.name = namespace
+        self.revision = 0
+        self.problem = ""
+        self._module = module
+        self._tools: list[Tool] = []
+        self._loading: asyncio.Task[None] | None = None
+
+    def tools(self) -> Sequence[Tool]:
+        """Return the functions, none before the module was loaded."""
+        return self._tools
+
+    async def prepare(self, missing: str = "") -> None:
+        """Load the module, once."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._load())
+        await asyncio.wait([self._loading])
+
+    async def close(self) -> None:
+        """Give up loading."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+
+    async def _load(self) -> None:
+        try:
+            async with asyncio.timeout(LOAD_S):
+                self._tools = await asyncio.to_thread(_load_tools, self._module, self.name)
+            self.revision += 1
+        except Exception as error:  # noqa: BLE001  the operator's own code: whatever is wrong with it is told to them
+            self.problem = clean(f"python {self._module.name}: {type(error).__name__}: {error}", 500)
+
+
+class FunctionTool:
+    """One decorated function."""
+
+    def __init__(self, function: Callable[..., Any], marked: Marked, name: str) -> None:
+        self._function = function
+        self._marked = marked
+        self._model = _arguments_model(function)
+        self._keyed = KEY in inspect.signature(function).parameters
+        schema = self._model.model_json_schema()
+        self.spec = ToolSpec(
+            name=name,
+            description=clean(inspect.getdoc(function) or "", 4000),
+            schema=_without_titles(schema) | {"additionalProperties": False},
+            returns=_returned(function),
+            read_only=marked.read_only,
+            idempotent=(marked.idempotent or self._keyed) and not marked.read_only,
+            destructive=marked.destructive and not marked.read_only,
+            origin=clean(f"Python function {function.__module__}.{function.__qualname__}", 200),
+        )
+
+    def check(self, arguments: JsonObject) -> None:
+        """Refuse nothing beside what the schema does: what the types say more is looked at in the call."""
+
+    def hosts(self, arguments: JsonObject) -> tuple[str, ...]:
+        """Return none: the function is the operator's own."""
+        return ()
+
+    async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
+        """Call it; bytes that it returns are kept as an artifact."""
+        given = self._read(arguments) | ({KEY: context.idempotency_key} if self._keyed else {})
+        try:
+            async with asyncio.timeout(self._marked.timeout_s):
+                if inspect.iscoroutinefunction(self._function):
+                    value = await self._function(**given)
+                else:
+                    value = await asyncio.to_thread(self._function, **given)
+            if isinstance(value, bytes) and context.save is not None:
+                return await context.save(Binary(value, "application/octet-stream"))
+            return to_jsonable_python(value)
+        except TimeoutError as error:
+            message = f"{spec.name}: no answer within {self._marked.timeout_s:g} s"
+            if not spec.repeatable:
+                raise OutcomeUnknown(message) from error
+            raise failure(spec.name, message, code="timeout", retryable=True) from error
+        except ToolError as error:
+            raise failure(spec.name, f"{spec.name}: {error}", code=error.code, retryable=error.retryable) from error
+        except PydanticSerializationError as error:
+            raise failure(spec.name, f"{spec.name}: its value is no JSON: {error}", code="bad_answer") from error
+        except Exception as error:
+            raise failure(spec.name, f"{spec.name}: {type(error).__name__}: {error}", code="tool_error") from error
+
+    def _read(self, arguments: JsonObject) -> dict[str, Any]:
+        try:
+            read = self._model.model_validate(arguments)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise invalid(self.spec.name, f"{self.spec.name}: {where}: {first['msg']}") from error
+        return {name: getattr(read, name) for name in read.model_fields_set}
+
+
+def _load_tools(module: PythonModule, namespace: str) -> list[Tool]:
+    loaded = _load_file(module.file) if module.file is not None else importlib.import_module(module.module)
+    tools: list[Tool] = []
+    taken: set[str] = set()
+    for value in vars(loaded).values():
+        marked = getattr(value, ATTRIBUTE, None)
+        if isinstance(marked, Marked) and callable(value):
+            name = make_identifier(marked.name, taken)
+            taken.add(name)
+            tools.append(FunctionTool(value, marked, f"{namespace}.{name}"))
+    if not tools:
+        raise ValueError("it has no function with @tool of stepwell.host_tools")
+    return tools
+
+
+def _load_file(file: Path) -> ModuleType:
+    name = f"stepwell_host_{make_identifier(file.stem)}"
+    found = importlib.util.spec_from_file_location(name, file)
+    if found is None or found.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # where its types are looked for
+    found.loader.exec_module(module)
+    return module
+
+
+def _arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"{function.__name__}: the parameter {name} cannot be given by name")
+        if name != KEY:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    return create_model(
+        function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields
+    )
+
+
+def _returned(function: Callable[..., Any]) -> str:
+    annotation = inspect.signature(function).return_annotation
+    if annotation is inspect.Signature.empty:
+        return "Any"
+    return clean(annotation if isinstance(annotation, str) else inspect.formatannotation(annotation), 120)
+
+
+def _without_titles(schema: JsonObject) -> JsonObject:
+    made = {key: value for key, value in schema.items() if key != _TITLE}
+    made["properties"] = {
+        name: {key: value for key, value in found.items() if key != _TITLE}
+        for name, found in schema.get("properties", {}).items()
+    }
+    return made
