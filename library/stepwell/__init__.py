@@ -1,5 +1,6 @@
 """What workflow authors import. Only the standard library is loaded."""
 
+from stepwell.sdk.agent_nodes import ConditionalAgent, LoopAgent, ParallelAgent, SequentialAgent
 from stepwell.sdk.agents import Agent, AgentResult, agents
 from stepwell.sdk.batch import BatchResult
 from stepwell.sdk.composing import Condition, Loop, Parallel, Router
@@ -20,6 +21,7 @@ from stepwell.sdk.node_events import (
 )
 from stepwell.sdk.node_values import RunOutput, StepInput, StepOutput, WorkflowOutput
 from stepwell.sdk.nodes import Step, Steps
+from stepwell.sdk.teams import Team, TeamResult
 from stepwell.sdk.workflow import Workflow
 
 __all__ = [
@@ -31,12 +33,16 @@ __all__ = [
     "BatchResult",
     "ChildFailed",
     "Condition",
+    "ConditionalAgent",
     "FunctionContext",
     "Loop",
+    "LoopAgent",
     "LoopIterationEvent",
     "Parallel",
+    "ParallelAgent",
     "Router",
     "RunOutput",
+    "SequentialAgent",
     "Step",
     "StepCompletedEvent",
     "StepErrorEvent",
@@ -45,6 +51,8 @@ __all__ = [
     "StepSkippedEvent",
     "StepStartedEvent",
     "Steps",
+    "Team",
+    "TeamResult",
     "ToolError",
     "Workflow",
     "WorkflowCompletedEvent",

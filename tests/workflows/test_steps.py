@@ -301,3 +301,16 @@ async def test_a_direct_call_runs_again_on_replay_a_step_does_not_and_prints_are
 
     assert run.output == [2, 1]
     assert lines == ["ran direct", "ran step", "after"]
+
+
+@pytest.mark.asyncio
+async def test_a_step_may_have_a_name_that_the_host_uses_behind_its_own_mark(home: Path):
+    source = (
+        "async def run(ctx):\n"
+        "    return [await ctx.step(name, lambda: 1) for name in ('asked', 'policy', 'doubt', 'ask!', 'x!policy')]\n"
+    )
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("named", source)
+        run = await session.run("named")
+
+    assert run.output == [1] * 5, run.error

@@ -26,8 +26,8 @@ def check_key(key: str) -> None:
     """Raise ProtocolViolation if a guest uses a key that no honest one has, or that only the host gives out."""
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         raise ProtocolViolation("the guest used a key that is too long or not printable")
-    last = key.rpartition("!")[2]
-    if last in HOST_KEYS or last.startswith("ask") or key.startswith("!") or is_inside(key):
+    _, mark, last = key.rpartition("!")
+    if (mark and (last in HOST_KEYS or last.startswith("ask"))) or key.startswith("!") or is_inside(key):
         raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
 
 
