@@ -132,3 +132,13 @@ def test_a_list_is_read_in_pages(stepwell: Stepwell) -> None:
 
     assert [item["name"] for item in first["workflows"] + second["workflows"]] == ["a_one", "b_two", "c_three"]
     assert (first["total"], second["next_cursor"]) == (3, None)
+
+
+def test_a_workflow_is_drawn_as_a_tree_and_as_a_chart(stepwell: Stepwell) -> None:
+    stepwell.create("gate", GATE)
+
+    data = stepwell("graph", "gate", "--output", "json").data
+
+    assert stepwell("graph", "gate").out == data["text"] + "\n"
+    assert data["text"].startswith("gate\n└─ Wait approve")
+    assert data["mermaid"].startswith("flowchart TD\n  n1([")

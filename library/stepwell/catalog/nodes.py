@@ -4,16 +4,16 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import cast
 
 from stepwell.catalog.literal import read_text
 from stepwell.catalog.origins import Origins
 from stepwell.errors import InvalidSource
 from stepwell.model import Warn
 
-NodeKind: TypeAlias = Literal["Step", "Steps", "Parallel", "Condition", "Loop", "Router"]
 KINDS = frozenset({"Step", "Steps", "Parallel", "Condition", "Loop", "Router"})
 WORK = frozenset({"agent", "team", "executor"})
+END = "End"  # where code of a branch ends the workflow
 MAX_NODES = 500  # read of one workflow
 _MAX_DEPTH = 40
 _PACKAGES = ("stepwell", "definable")
@@ -32,7 +32,8 @@ class Branch:
 class NodeSource:
     """One node as it is written."""
 
-    kind: NodeKind
+    kind: str
+    """`Step`, `Parallel`, ...; of imperative code also `Tool`, `Agent`, `Workflow`, `Wait`, `If`, `For`, `While`."""
     name: str
     line: int
     work: str = ""
@@ -81,29 +82,25 @@ class NodeReader:
             return NodeSource("Steps", "steps", item.lineno, branches=(Branch("", self.read(item, depth + 1)),))
         kind = self._origins.last(item.func) if isinstance(item, ast.Call) else ""
         if not isinstance(item, ast.Call) or kind not in KINDS:
-            return NodeSource("Step", _shown(written), written.lineno, work=f"executor {_shown(written)}")
-        return self._read_call(item, cast("NodeKind", kind), depth)
+            return NodeSource("Step", shown(written), written.lineno, work=f"executor {shown(written)}")
+        return self._read_call(item, kind, depth)
 
-    def _read_call(self, call: ast.Call, kind: NodeKind, depth: int) -> NodeSource:
+    def _read_call(self, call: ast.Call, kind: str, depth: int) -> NodeSource:
         given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
         named = given.get("name") or (call.args[0] if call.args and kind != "Parallel" else None)
         name = read_text(named) or ("..." if named is not None else kind.lower())
         if kind == "Step":
-            work = next(
-                (f"{what} {_shown(given[what])}" for what in ("agent", "team", "executor") if what in given), ""
-            )
-            name = _shown(given["executor"]) if named is None and "executor" in given else name
+            work = next((f"{what} {shown(given[what])}" for what in ("agent", "team", "executor") if what in given), "")
+            name = shown(given["executor"]) if named is None and "executor" in given else name
             return NodeSource(kind, name, call.lineno, work=work)
         note = ""
         if kind == "Loop":
-            note = (
-                f"at most {_shown(given['max_iterations'])} times" if "max_iterations" in given else "at most 3 times"
-            )
+            note = f"at most {shown(given['max_iterations'])} times" if "max_iterations" in given else "at most 3 times"
         elif kind == "Parallel" and "max_concurrency" in given:
-            note = f"{_shown(given['max_concurrency'])} at once"
+            note = f"{shown(given['max_concurrency'])} at once"
         return NodeSource(kind, name, call.lineno, note=note, branches=self._branches(call, kind, given, depth))
 
-    def _branches(self, call: ast.Call, kind: NodeKind, given: dict[str, ast.expr], depth: int) -> tuple[Branch, ...]:
+    def _branches(self, call: ast.Call, kind: str, given: dict[str, ast.expr], depth: int) -> tuple[Branch, ...]:
         if kind == "Condition":
             ways = (("true", given.get("true_steps")), ("false", given.get("false_steps")))
             return tuple(Branch(label, self.read(way, depth + 1)) for label, way in ways)
@@ -203,7 +200,8 @@ def _check_step(call: ast.Call) -> None:
         )
 
 
-def _shown(node: ast.expr) -> str:
+def shown(node: ast.expr) -> str:
+    """Return an expression as short text."""
     if isinstance(node, ast.Name):
         return node.id
     text = "lambda" if isinstance(node, ast.Lambda) else ast.unparse(node)

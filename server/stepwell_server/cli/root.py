@@ -30,6 +30,7 @@ _ENTRIES = {
     "create": _entry("workflows", "create", "Store a workflow from a file."),
     "list": _entry("workflows", "list_workflows", "List the stored workflows."),
     "get": _entry("workflows", "get", "Show a workflow."),
+    "graph": _entry("graph", "graph", "Draw a workflow."),
     "search": _entry("workflows", "search", "Find workflows by what they are for."),
     "delete": _entry("workflows", "delete", "Delete a workflow; its runs are kept."),
     "pin": _entry("workflows", "pin", "Offer a workflow to MCP clients as a tool of its own."),

@@ -1,6 +1,10 @@
 """The tools over the catalogue."""
 
+import asyncio
+
 from stepwell.catalog.catalog import Created
+from stepwell.catalog.drawing import draw_text
+from stepwell.catalog.outline import read_outline
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
@@ -20,6 +24,7 @@ MAX_WARNINGS = 20  # shown
 MAX_PROBLEMS = 10  # files of the home named
 MAX_TEXT = 500  # characters of one warning or problem
 SOURCE_BYTES = 14_000  # of a source in one result
+MAX_GRAPH = 1_500  # characters
 MAX_SIGNATURE = 800  # characters
 
 
@@ -76,6 +81,8 @@ async def get_workflow(call: Call, given: GetWorkflow) -> Answer:
     workflow = await call.app.catalog.get(given.name, given.version)
     part = page(workflow.version.source, "", given.offset, SOURCE_BYTES)
     shown = workflow_result(workflow, source=False) | {"source": part.value}
+    if given.offset == 0:
+        shown["graph"] = await asyncio.to_thread(_graph, workflow)
     if part.next_offset is not None:
         following = (
             f'get_workflow(name="{workflow.name}", version="{workflow.version.hash}", offset={part.next_offset})'
@@ -94,6 +101,14 @@ async def delete_workflow(call: Call, given: DeleteWorkflow) -> Answer:
     except NotFound as error:
         return reply({"deleted": False, "error": error.describe()}, failed=True)
     return reply({"deleted": False, "name": given.name})
+
+
+def _graph(workflow: Workflow) -> str:
+    # A thread: a large source is parsed for it.
+    drawn = draw_text(workflow.name, read_outline(workflow.version))
+    if len(drawn) <= MAX_GRAPH:
+        return drawn
+    return f"{drawn[:MAX_GRAPH]}\n... cut; in a terminal: stepwell graph {workflow.name}"
 
 
 def _summary(workflow: Workflow) -> JsonObject:
