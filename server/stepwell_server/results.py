@@ -4,9 +4,10 @@ import json
 import time
 from typing import Any
 
-from stepwell.engine import RunItem
+from stepwell.engine import RunItem, Spent
 from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
 from stepwell.ports.limits import declared_limits
+from stepwell.ports.models import PICO
 
 MAX_RESULT = 20_000  # characters of a whole result
 MAX_OUTPUT = 12_000  # of one value in it
@@ -49,6 +50,17 @@ def run_result(run: Run) -> dict[str, Any]:
     if run.warnings:
         shown["warnings"] = list(run.warnings)
     return _within_limit(shown)
+
+
+def spent_result(sums: Spent) -> JsonObject:
+    """Return tokens and dollars; `in_doubt_usd` is the most that lost answers can have cost besides."""
+    return {
+        "calls": sums.calls,
+        "input_tokens": sums.input_tokens + sums.cache_read_tokens + sums.cache_write_tokens,
+        "output_tokens": sums.output_tokens,
+        "cost_usd": None if sums.cost_pico is None else sums.cost_pico / PICO,
+        "in_doubt_usd": sums.in_doubt_pico / PICO,
+    }
 
 
 def elapsed_seconds(run: Run | RunItem) -> float:

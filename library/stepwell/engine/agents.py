@@ -72,6 +72,11 @@ class Agents:
         """How many more calls are open than the guest has made: an agent stands for the tools that it waits for."""
         return sum(max(1, inner) - 1 for inner in self._inner.values())
 
+    @property
+    def asking(self) -> int:
+        """How many agents wait for a model."""
+        return len(self._asking)
+
     def drop(self, call: Call) -> bool:
         """Nobody wants the answer any more; whether its work can just be left, since nothing is under way."""
         base, _ = split_key(call.key)
@@ -187,10 +192,12 @@ class Agents:
         if base in self._stopped:
             raise _Stopped
         self._asking.add(base)
+        self._waits.changed()
         try:
             return await self._turns.take(plan, key, call.step, messages, earlier)
         finally:
             self._asking.discard(base)
+            self._waits.changed()
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 

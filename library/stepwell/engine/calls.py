@@ -27,6 +27,7 @@ from stepwell.model.aside import LARGE, Aside
 from stepwell.model.secret_names import list_secret_names
 from stepwell.ports import CallContext, Caller, ToolSpec
 from stepwell.ports.frames import Call
+from stepwell.store import spending
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait
@@ -225,6 +226,8 @@ class Calls:
 
     async def _query(self, name: str, kwargs: JsonObject) -> Answer:
         try:
+            if name == "run.budget":
+                return give(await self._services.database.read(lambda c: spending.read_budget(c, self._run.id)))
             if name.startswith("artifacts."):
                 return await query_artifact(self._services.database, name, kwargs, self._run.id)
             return give(await self._services.functions.query(name, kwargs))

@@ -346,10 +346,17 @@ class Engine:
         return True
 
     async def spent(
-        self, by: Literal["model", "agent", "step", "run_id"], *, run_id: str | None = None, since: float | None = None
+        self,
+        by: Literal["model", "agent", "step", "run_id"],
+        *,
+        run_id: str | None = None,
+        session_id: str | None = None,
+        since: float = 0.0,
     ) -> dict[str, Spent]:
-        """Return what models were asked and what it has cost: of a run, or of all since a time in unix seconds."""
-        where, value = ("run_id =", run_id) if run_id is not None else ("at >=", since or 0.0)
+        """Return what models were asked and what it has cost: by a run, a session, or all since unix seconds."""
+        where, value = ("at >=", since) if session_id is None else ("session_id =", session_id)
+        if run_id is not None:
+            where, value = "run_id =", run_id
         return await self._database.read(lambda c: spending.sum_by(c, by, where, value))
 
     def _changed(self, run_id: str) -> None:

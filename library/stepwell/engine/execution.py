@@ -215,8 +215,10 @@ class Execution:
             await self._book.drained()
 
     def _count_work(self) -> None:
-        # A guest that waits for a tool works; one that waits for a person, a timer, an event or a child does not.
-        self._work.turn(on=not self._idle or len(self._waits.open) < len(self._open) + self._calls.agents.besides)
+        # A guest that waits for a tool works; one that waits for a person, a timer, an event, a child or a model does
+        # not.
+        waiting = len(self._waits.open) + self._calls.agents.asking
+        self._work.turn(on=not self._idle or waiting < len(self._open) + self._calls.agents.besides)
 
     async def _admit(self, call: frames.Call) -> tuple[JsonObject, str]:
         decoded, digest = await self._aside.run(len(call.args), read_call, call)

@@ -188,7 +188,7 @@ class Turns:
             f"{_dollars(most)}, so {_dollars(needed)} would be needed"
         )
         resume = f"resume_run(run_id={self._run.id!r}"
-        if short.what == "the run's budget":
+        if short.what == spending.OWN:
             hint = (
                 f"{resume}, budget_usd={_round_up(needed)}) goes on from here. A lower max_tokens makes a turn cheaper."
             )

@@ -10,7 +10,7 @@ from stepwell.models.failures import is_unsent, lost, status_failure, unreached
 from stepwell.ports.models import ModelRequest, ModelTurn, Usage
 
 CACHE = {"type": "ephemeral"}
-OWN_PARAMETERS = ("temperature", "top_p", "top_k", "stop_sequences")
+SAMPLING = ("temperature", "top_p", "top_k")  # the SDK has no arguments for them: newer models refuse them
 DROPPED = ("parsed_output", "caller")  # what the SDK or a provider adds to a block, and does not take back
 
 
@@ -22,9 +22,9 @@ class AnthropicClient:
 
     async def ask(self, request: ModelRequest, timeout_s: float, on_text: Callable[[str], None]) -> ModelTurn:
         """Ask once; see `Models.ask`."""
-        name, began = request.model.name, False
+        name, began, arguments = request.model.name, False, _arguments(request)
         try:
-            async with self._client.messages.stream(**_arguments(request), timeout=timeout_s) as stream:
+            async with self._client.messages.stream(**arguments, timeout=timeout_s) as stream:
                 async for event in stream:
                     began = True
                     if event.type == "text":
@@ -58,7 +58,10 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
         given["system"] = [{"type": "text", "text": request.system, "cache_control": CACHE}]
     if request.tools:
         given["tools"] = request.tools
-    return given | {name: request.inference[name] for name in OWN_PARAMETERS if name in request.inference}
+    if "stop_sequences" in request.inference:
+        given["stop_sequences"] = request.inference["stop_sequences"]
+    sampling = {name: request.inference[name] for name in SAMPLING if name in request.inference}
+    return given | ({"extra_body": sampling} if sampling else {})
 
 
 def _cached(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -198,6 +198,10 @@ class WorkflowContext:
         """Say how far the run is; shown to whoever waits for it."""
         runtime().note("progress", done=float(done), total=None if total is None else float(total), message=message)
 
+    def budget(self) -> Any:
+        """Return `{"limit_usd", "spent_usd", "remaining_usd"}` of the run; no limit and no rest are None."""
+        return self._host(HostFunction("query", "run.budget"), {})
+
     def now(self) -> datetime:
         """Return the time, the same on replay: in the body that of the last delivery."""
         return datetime.fromtimestamp(runtime().read_clock(), UTC)

@@ -4,8 +4,9 @@ Runs go by whole families: a run that can still be resumed must find the childre
 """
 
 import sqlite3
+import time
 
-from stepwell.store import state
+from stepwell.store import spending, state
 from stepwell.store.runs import LIVE_SQL
 from stepwell.store.state import Place
 
@@ -64,6 +65,8 @@ def delete_hidden(connection: sqlite3.Connection, before: float) -> None:
     gone = "SELECT name FROM workflows WHERE deleted_at < ?"
     connection.execute(f"DELETE FROM workflow_versions WHERE name IN ({gone})", (before,))
     connection.execute("DELETE FROM workflows WHERE deleted_at < ?", (before,))
+    # The sum of a day is needed until it is over, everywhere.
+    spending.forget_old(connection, min(before, time.time() - 2 * 86400))
 
 
 def delete_unused_versions(connection: sqlite3.Connection, before: float) -> int:

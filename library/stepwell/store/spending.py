@@ -12,6 +12,9 @@ ANCESTORS_SQL = """WITH RECURSIVE up (id, parent_id) AS (SELECT id, parent_id FR
     UNION SELECT r.id, r.parent_id FROM runs r JOIN up ON r.id = up.parent_id)"""
 
 
+OWN = "the run's budget"
+
+
 @dataclass(frozen=True, slots=True)
 class NewCall:
     """A request that is about to leave."""
@@ -103,12 +106,25 @@ def list_limits(connection: sqlite3.Connection, run_id: str) -> list[Limit]:
     found = connection.execute(sql, (run_id,)).fetchall()
     return [
         Limit(
-            "the run's budget" if row["id"] == run_id else f"the budget of the run {row['id']} that invoked it",
+            OWN if row["id"] == run_id else f"the budget of the run {row['id']} that invoked it",
             round(row["budget"] * 1e12),
             int(connection.execute(FAMILY_SQL, (row["id"],)).fetchone()[0]),
         )
         for row in found
     ]
+
+
+def read_budget(connection: sqlite3.Connection, run_id: str) -> dict[str, float | None]:
+    """Return what a run may spend, has spent with what is reserved, and has left, in dollars."""
+    spent = int(connection.execute(FAMILY_SQL, (run_id,)).fetchone()[0])
+    limits = list_limits(connection, run_id)
+    own = [limit.limit_pico for limit in limits if limit.what == OWN]
+    left = min((limit.limit_pico - limit.spent_pico for limit in limits), default=None)
+    return {
+        "limit_usd": own[0] / 1e12 if own else None,
+        "spent_usd": spent / 1e12,
+        "remaining_usd": None if left is None else max(0, left) / 1e12,
+    }
 
 
 def spent_by_agent(connection: sqlite3.Connection, run_id: str, agent: str) -> int:

@@ -9,12 +9,12 @@ from stepwell.engine import Spent
 from stepwell.errors import ModelFailure
 from stepwell.models import ModelHost
 from stepwell.ports import Price
-from stepwell.ports.models import PICO
 from stepwell_server.app import App
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
 from stepwell_server.cli.report import Invocation
 from stepwell_server.cli.text import columns
+from stepwell_server.results import spent_result
 
 PER_MILLION = 10**6  # picodollars a token for a dollar a million tokens
 
@@ -45,7 +45,7 @@ def describe(host: ModelHost, spent: dict[str, Spent]) -> dict[str, Any]:
         "prices_date": host.prices.date,
         "budget_usd_per_run": host.budgets.per_run,
         "budget_usd_per_day": host.budgets.per_day,
-        "today": {name: _spent(sums) for name, sums in spent.items()},
+        "today": {name: spent_result(sums) for name, sums in spent.items()},
     }
 
 
@@ -63,16 +63,6 @@ def _price(price: Price) -> dict[str, float]:
     return {
         name: getattr(price, name) / PER_MILLION for name in ("input", "output", "cache_read", "cache_write")
     }  # fmt: skip
-
-
-def _spent(sums: Spent) -> dict[str, Any]:
-    return {
-        "calls": sums.calls,
-        "input_tokens": sums.input_tokens + sums.cache_read_tokens + sums.cache_write_tokens,
-        "output_tokens": sums.output_tokens,
-        "cost_usd": None if sums.cost_pico is None else sums.cost_pico / PICO,
-        "in_doubt_usd": sums.in_doubt_pico / PICO,
-    }
 
 
 def _lines(shown: dict[str, Any]) -> list[str]:

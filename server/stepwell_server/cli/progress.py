@@ -124,6 +124,8 @@ _PLAIN = {
     "call.started": "{call} called",
     "call.completed": "{call} answered",
     "call.failed": "{call} failed: {error}",
+    "model.answered": "agent {agent}: {tokens} tokens of {model}",
+    "model.failed": "agent {agent}: {error}",
     "wait.decided": "decided: {decision}",
     "child.started": "workflow {workflow} started as {run_id}",
     "child.finished": "workflow {workflow} finished: {status}",

@@ -24,9 +24,11 @@ from stepwell_server.cli.run_text import run_data
 @click.option("--idempotency-key", help="The same key again returns the run that it has started.")
 @click.option("--from", "from_run", metavar="RUN", help="Take the input of this run, which did not complete.")
 @click.option("--from-step", metavar="STEP", help="With --from: reuse its results from before this step.")
+@click.option("--turns-from", metavar="RUN", help="Answer agents from this run's model turns; no model is asked.")
+@click.option("--budget-usd", type=float, help="What it may spend on models.")
 @click.option("--detach", is_flag=True, help="Only store the run; a running server executes it.")
 @click.pass_obj
-def run(
+def run(  # noqa: PLR0917  click passes them by name
     invocation: Invocation,
     name: str | None,
     pairs: tuple[str, ...],
@@ -37,6 +39,8 @@ def run(
     idempotency_key: str | None,
     from_run: str | None,
     from_step: str | None,
+    turns_from: str | None,
+    budget_usd: float | None,
     detach: bool,
 ) -> int:
     """Run the workflow NAME here and show how it goes; with --from, NAME may be left out.
@@ -47,7 +51,7 @@ def run(
     """
     named = split_pairs(pairs)
     given = read_object(json_text, "--json") if json_text is not None else {}
-    options = StartOptions(run_id=run_id, session_id=session_id, user_id=user_id, idempotency_key=idempotency_key)
+    options = StartOptions(run_id, session_id, user_id, idempotency_key, budget_usd=budget_usd, turns_from=turns_from)
 
     _check_origin(name, from_run, from_step, with_arguments=bool(named or json_text))
 

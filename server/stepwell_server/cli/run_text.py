@@ -118,7 +118,13 @@ def _headline(run: Run) -> str:
     took = f" in {duration(run_seconds(run))}" if run.finished_at is not None else ""
     what = run.status.replace("_", " ")
     restored = f", {len(run.skipped_steps)} of {len(run.completed_steps)} steps restored" if run.skipped_steps else ""
-    return f"{one_line(run.workflow)} {what}{took}{restored} (run {run.id})"
+    return f"{one_line(run.workflow)} {what}{took}{restored}{_spent(run)} (run {run.id})"
+
+
+def _spent(run: Run) -> str:
+    if not run.tokens_used:
+        return ""
+    return f", {run.tokens_used} tokens, " + ("cost not known" if run.cost_usd is None else f"${run.cost_usd:.4f}")
 
 
 def _error_lines(run: Run) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 DEFAULT_WAIT_S = 20.0
 MAX_WAIT_S = 45.0  # clients give up at about 60 s
 
-Include = Literal["timeline", "journal", "logs", "steps", "step_results", "output", "input"]
+Include = Literal["timeline", "journal", "logs", "steps", "step_results", "output", "input", "spending"]
 Status = Literal[
     "pending", "running", "sleeping", "waiting", "in_doubt",
     "completed", "terminated", "failed", "rejected", "cancelled", "dead",
@@ -145,7 +145,7 @@ class GetRun(Arguments):
 
     run_id: RunId
     wait_seconds: Annotated[float, Field(ge=0, le=MAX_WAIT_S, description="Wait for its end or a question")] = 0.0
-    include: Annotated[list[Include], Field(max_length=7, description="Parts to show in full")] = []
+    include: Annotated[list[Include], Field(max_length=8, description="Parts to show in full")] = []
     path: Annotated[
         Text | None, Field(max_length=1000, description='JSON pointer into output, step_results or input: "/items/0"')
     ] = None

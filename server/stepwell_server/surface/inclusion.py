@@ -7,7 +7,7 @@ from typing import Any
 
 from stepwell.errors import InvalidArguments
 from stepwell.model import Json, JsonObject, Run
-from stepwell_server.results import run_result
+from stepwell_server.results import run_result, spent_result
 from stepwell_server.surface.arguments import GetRun, Include
 from stepwell_server.surface.paging import find, page
 from stepwell_server.surface.replies import MAX_RESULT, dump, plain, shorten, size
@@ -48,9 +48,13 @@ async def include_parts(call: Call, run: Run, given: GetRun) -> JsonObject:
     budget = max(2_000, (MAX_RESULT - size(shown) - 1_500) // len(parts))
     more: dict[str, JsonObject] = {}
     for part in parts:
-        value, note = await (
-            _value(run, part, given, budget) if part in VALUES else _rows(call, run, part, given, budget)
-        )
+        note: JsonObject = {}
+        if part == "spending":
+            value: Json = await _spending(call, run)
+        elif part in VALUES:
+            value, note = await _value(run, part, given, budget)
+        else:
+            value, note = await _rows(call, run, part, given, budget)
         shown[part] = value
         if note:
             more[part] = note
@@ -102,6 +106,19 @@ async def _rows(call: Call, run: Run, part: Include, given: GetRun, budget: int)
     last = rows[len(shown) - 1]
     reached = getattr(last, "seq" if part in ("journal", "steps") else "n")
     return shown, {"offset": given.offset, "next": _call_form(run, part, None, reached)}
+
+
+async def _spending(call: Call, run: Run) -> Json:
+    """Return what models cost the run, by step, agent and model, and its session."""
+    engine = call.app.engine
+    found: JsonObject = {
+        f"by_{by}": {name: spent_result(sums) for name, sums in (await engine.spent(by, run_id=run.id)).items()}
+        for by in ("step", "agent", "model")
+    }
+    if run.session_id is not None:
+        session = await engine.spent("model", session_id=run.session_id)
+        found["session_by_model"] = {name: spent_result(sums) for name, sums in session.items()}
+    return found
 
 
 def _row(row: Any) -> JsonObject:

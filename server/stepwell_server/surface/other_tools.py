@@ -6,7 +6,7 @@ from stepwell.errors import NotFound
 from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.ports.tools import ToolHit
-from stepwell_server.functions import tool_summary
+from stepwell_server.functions import agent_summary, tool_summary
 from stepwell_server.surface.arguments import EmitEvent, GetGuide, ReadArtifact, SearchTools
 from stepwell_server.surface.guide import TOPICS, read_guide
 from stepwell_server.surface.mistakes import near
@@ -19,6 +19,7 @@ BINARY_BYTES = 11_000  # base64 makes four of three
 TEXT_TYPES = ("text/", "application/json")
 MAX_DESCRIPTION = 600  # characters of a tool's description
 MAX_SCHEMA = 3_000  # bytes of its schema
+MAX_AGENTS = 10
 
 
 async def search_tools(call: Call, given: SearchTools) -> Answer:
@@ -35,6 +36,8 @@ async def search_tools(call: Call, given: SearchTools) -> Answer:
     if found.low_confidence and shown:
         follow = "None of these fits well. Say what the tool should do: a verb, what it acts on, where."
     how: JsonObject = {"mode": found.mode, "model": found.model, "pending": found.pending}
+    agents = [agent_summary(agent) for agent in call.app.models.list_agents()[:MAX_AGENTS]]
+    how |= {"agents": agents} if agents else {}
     return reply({"tools": shown, "total": len(every)} | how | {"low_confidence": found.low_confidence, "next": follow})
 
 

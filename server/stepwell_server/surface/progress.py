@@ -23,6 +23,8 @@ _LINES = {
     "call.started": "{name} called",
     "call.completed": "{name} answered",
     "call.failed": "{name} failed",
+    "model.answered": "agent {name} has an answer of its model",
+    "model.failed": "agent {name} has no answer of its model, and waits",
     "wait.opened": "waiting: {name}",
     "wait.decided": "decided: {name}",
     "child.started": "workflow {name} started",
@@ -40,7 +42,7 @@ def progress_message(event: Event) -> str:
         return shorten(": ".join(part for part in (done, str(data.get("message") or "")) if part), MAX_LINE)
     line = _LINES.get(event.type, "")
     name = str(
-        data.get("name") or data.get("step") or data.get("node") or data.get("call") or data.get("workflow") or ""
+        next((data[key] for key in ("name", "step", "node", "call", "workflow", "agent") if data.get(key)), "")
     )
     line = line.replace("{iteration}", str(data.get("iteration", "")))
     return shorten(line.replace("{name}", name), MAX_LINE).strip(": ")
