@@ -41,8 +41,6 @@ def progress_message(event: Event) -> str:
         done = f"{data['done']:g}{total}" if isinstance(data.get("done"), (int, float)) else ""
         return shorten(": ".join(part for part in (done, str(data.get("message") or "")) if part), MAX_LINE)
     line = _LINES.get(event.type, "")
-    name = str(
-        next((data[key] for key in ("name", "step", "node", "call", "workflow", "agent") if data.get(key)), "")
-    )
+    name = str(next((data[key] for key in ("name", "step", "node", "call", "workflow", "agent") if data.get(key)), ""))
     line = line.replace("{iteration}", str(data.get("iteration", "")))
     return shorten(line.replace("{name}", name), MAX_LINE).strip(": ")
