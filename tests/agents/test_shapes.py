@@ -1,12 +1,11 @@
 """Agents in the shapes that workflows have: steps of any work, fans, teams; resumed in another process."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stepwell_server import Session
-from support.models import Fail, ModelServer, Reply, Say, last_text
+from support.models import Fail, ModelServer, Say, last_text
 
 pytestmark = pytest.mark.asyncio
 

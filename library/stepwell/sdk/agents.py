@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from stepwell.sdk import codec
 from stepwell.sdk.exceptions import AgentError
@@ -210,22 +210,12 @@ class Agent(HostFunction):
         return Step(function.name, function.work(arguments), (), {}, StepOptions(), caller_line(WORKFLOW_FILE))
 
 
-class Asked(Protocol):
-    """What can be asked: an agent or a team."""
-
-    name: str
-
-    async def ask(self, prompt: Any, key: str) -> AgentResult:
-        """Ask it under a key."""
-        ...
-
-
 class AgentCall(Deferred):
     """A call of an agent that was made and not awaited yet."""
 
     restartable = True
 
-    def __init__(self, agent: Asked, prompt: Any, *, text: bool) -> None:
+    def __init__(self, agent: Agent, prompt: Any, *, text: bool) -> None:
         key = runtime().scope().key(agent.name)
         super().__init__(f"the call of agent {agent.name!r}", caller_line(WORKFLOW_FILE), lambda: self._ask(key), key)
         self._agent, self._prompt, self._text = agent, prompt, text
