@@ -529,7 +529,7 @@ SYNC = (
     Kind(1, plain(*_blocking(BLOCKS))),
     Kind(1, plain(*_blocking(FLAKY)), group="errors"),
     Kind(2, plain(*_blocking(WITNESS))),
-    Kind(1, plain(*_blocking(SLEEPS), "import time; time.sleep(PAUSE)")),
+    Kind(1, plain(*_blocking(SLEEPS), "time.sleep(PAUSE)")),
     Kind(0.5, plain(*KEEP)),
     Kind(0.7, plain(*_blocking(ASK)), group="waits"),
     Kind(1.5, plain(*_blocking(CLOCK)), group="clock"),
