@@ -9,6 +9,7 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import AgentSettings, Models, ToolHost, ToolSpec
 from stepwell.tools import signature
 from stepwell_server.results import workflow_result, workflow_summary
+from stepwell_server.tool_help import help_text
 
 MAX_RESULTS = 50
 
@@ -44,6 +45,8 @@ class Functions:
                 await self._tools.prepare()
                 specs = self._tools.list_tools()
                 return [tool_summary(s) for s in specs if prefix is None or s.name.startswith(f"{prefix}.")]
+            case "tools.help":
+                return await help_text(self._tools, _text(kwargs, "name"))
             case "tools.search":
                 await self._tools.prepare()
                 tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))

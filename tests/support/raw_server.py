@@ -99,6 +99,7 @@ def listing(params: dict[str, Any]) -> dict[str, Any]:
 
 def call(ident: Any, name: str, given: dict[str, Any]) -> dict[str, Any] | None:
     log(f"{name} {json.dumps(given)}")
+    time.sleep(float(OPTIONS.get("slow", 0)))
     if name in ("silent", "silent_note"):
         return None
     if name == "ask":

@@ -70,6 +70,17 @@ class ToolsHandle:
         return ToolPath(tool)(**kwargs)
 
 
+def describe(subject: Any = None) -> str:
+    """Return what a tool takes and gives, or which tools a group has: `help(tools.curl.get)`, `help(tools.curl)`."""
+    if subject is None or isinstance(subject, ToolsHandle):
+        name = ""
+    elif isinstance(subject, HostFunction):
+        name = subject.name
+    else:
+        return str(getattr(subject, "__doc__", None) or f"no help on {type(subject).__name__}")
+    return str(HostFunction("query", "tools.help", lambda: ([], {"name": name}))())
+
+
 def _bind_create(
     name: str, source: str, description: str | None = None, *, replace: bool = False, **extra: Any
 ) -> tuple[list[Any], dict[str, Any]]:

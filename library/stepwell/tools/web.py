@@ -11,6 +11,7 @@ from stepwell.tools.exchange import SAFE_METHODS, Request, WebClient, http_failu
 from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
 from stepwell.tools.messages import failure, invalid
 from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
+from stepwell.tools.readable import readable_text
 
 MIB = 1024 * 1024
 DEFAULT_BYTES = 1 * MIB
@@ -38,6 +39,11 @@ FETCH = ToolSpec(
                 "type": "boolean",
                 "description": "False returns the body in base64, for what is not text.",
                 "default": True,
+            },
+            "readable": {
+                "type": "boolean",
+                "description": "Of an HTML page only what a person would read, without markup.",
+                "default": False,
             },
         },
         "required": ["url"],
@@ -110,6 +116,8 @@ class FetchTool:
                 f"{len(answer.body)} bytes; pass as_text=False to get base64",
                 code="binary",
             )
+        if arguments.get("readable") and _is_html(answer.content_type):
+            return await asyncio.to_thread(readable_text, answer.text)
         return answer.text
 
 
@@ -186,6 +194,11 @@ def _read_target(tool: str, url: str) -> Target:
         return read_url(url)
     except Refused as error:
         raise error.as_failure(tool) from error
+
+
+def _is_html(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml")
 
 
 def _parse_json(text: str) -> Json:

@@ -13,6 +13,7 @@ from typing import Any
 import stepwell
 from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE, ctx
+from stepwell.sdk.handles import describe
 from stepwell_sandbox.guest.inputs import convert
 
 AWAIT = "__stepwell_await__"
@@ -51,7 +52,7 @@ def load(source: str, *, script: bool, given: dict[str, Any]) -> tuple[types.Mod
     module.__file__ = WORKFLOW_FILE
     names = module.__dict__
     names.update({name: getattr(stepwell, name) for name in HANDLES})
-    names.update({AWAIT: _awaitable, "__builtins__": builtins})
+    names.update({AWAIT: _awaitable, "__builtins__": builtins, "help": describe})
     names.update(given)
     sys.modules[codec.WORKFLOW_MODULE] = module
     tree = ast.parse(source, WORKFLOW_FILE)
