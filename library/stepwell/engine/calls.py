@@ -227,6 +227,7 @@ class Calls:
     async def _query(self, name: str, kwargs: JsonObject) -> Answer:
         try:
             if name == "run.budget":
+                await self._book.durable()  # with what the turns before have cost
                 return give(await self._services.database.read(lambda c: spending.read_budget(c, self._run.id)))
             if name.startswith("artifacts."):
                 return await query_artifact(self._services.database, name, kwargs, self._run.id)
