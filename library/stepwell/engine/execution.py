@@ -215,10 +215,9 @@ class Execution:
             await self._book.drained()
 
     def _count_work(self) -> None:
-        # A guest that waits for a tool works; one that waits for a person, a timer, an event, a child or a model does
-        # not.
-        waiting = len(self._waits.open) + self._calls.agents.asking
-        self._work.turn(on=not self._idle or waiting < len(self._open) + self._calls.agents.besides)
+        # A guest that waits for a tool works; one that waits for a person, timer, event, child or model does not.
+        working = len(self._open) + self._calls.agents.besides - self._calls.agents.asking
+        self._work.turn(on=not self._idle or len(self._waits.open) < working)
 
     async def _admit(self, call: frames.Call) -> tuple[JsonObject, str]:
         decoded, digest = await self._aside.run(len(call.args), read_call, call)
@@ -299,8 +298,7 @@ class Execution:
             return
         call, task = self._answers[frame.id]
         sent = call.kind == "tool" and call.key in self._book.entries
-        if call.kind == "agent":
-            sent = not self._calls.agents.drop(call)
+        sent = sent or (call.kind == "agent" and not self._calls.agents.drop(call))
         if sent or call.kind in ("query", "act", "start", "state"):
             return  # it has been sent, and may have its effect: the journal needs its outcome
         del self._answers[frame.id]
