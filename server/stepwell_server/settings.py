@@ -1,6 +1,7 @@
 """`stepwell.toml`: what the operator decides."""
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,6 +44,7 @@ from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import list_mistakes
 from stepwell.tools.rules import WORKFLOW
 from stepwell.tools.secret_sources import Source
+from stepwell.tools.throttle import CallLimit
 from stepwell_server.durations import read_duration
 from stepwell_server.home import find_models_folder
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
@@ -51,6 +53,8 @@ from stepwell_server.tool_settings import McpServerSettings, OpenApiSettings, Py
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
+_SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def _check_host(pattern: str) -> str:
@@ -84,6 +88,12 @@ def _read_doubt(value: Any) -> DoubtRule:
         if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < MAX_ASK_S:
             return DoubtRule("ask", float(seconds))
     raise ValueError('write "ask", "retry", "fail", or { ask_s = 86400 } to ask for so many seconds and then fail')
+
+
+def _check_rate(value: str) -> str:
+    if not _RATE.fullmatch(value):
+        raise ValueError('write a whole number of calls and s, min or h, such as "30/min"')
+    return value
 
 
 def _read_size(value: Any) -> Any:
@@ -174,6 +184,22 @@ class WorkflowPolicy(_Section):
     """As in `[policy]`; the stricter of the two counts, unless the rule is of one version."""
 
 
+class LimitSettings(_Section):
+    """How many calls go out, of all tools together that the pattern covers."""
+
+    concurrency: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """At one time."""
+    rate: Annotated[str, AfterValidator(_check_rate)] | None = None
+    """Such as "30/min"."""
+
+    def limit(self) -> CallLimit:
+        """Return it as the library has it."""
+        if self.rate is None:
+            return CallLimit(self.concurrency)
+        calls, _, span = self.rate.partition("/")
+        return CallLimit(self.concurrency, int(calls), _SPANS[span])
+
+
 class PolicySettings(_Section):
     """What workflows may call, and who may approve."""
 
@@ -181,6 +207,8 @@ class PolicySettings(_Section):
     """Patterns over dotted names; the last one that matches counts."""
     workflows: dict[WorkflowPattern, WorkflowPolicy] = {}
     """By patterns over names, or `name@hash` for one version."""
+    limits: dict[ToolPattern, LimitSettings] = {}
+    """By patterns over dotted names; all that match count, in each process."""
     dynamic_tools: bool = False
     """Whether workflows may call tools that their source does not name."""
     approvals: Literal["any", "person"] = "any"
@@ -324,6 +352,7 @@ class Settings(_Section):
             workflows={name: rules.tools for name, rules in policy.workflows.items()},
             dynamic=policy.dynamic_tools,
             unlisted=self.http.unlisted,
+            limits={name: limit.limit() for name, limit in policy.limits.items()},
             ask_s=policy.ask_for,
             use_s=policy.use_within,
         )

@@ -105,6 +105,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[secrets.'a-b']\nenv = 'A'\ntools = ['*']", '"a-b" is no name of a secret'),
         ("[policy.workflows.'a b']\ntools = {}", '"a b" is no workflow'),
         ("[policy.workflows.a]\ntools = {b = 'person'}", "line 2: policy.workflows.a.tools.b must be one of"),
+        ("[policy.limits]\nfetch = {rate = '5 per second'}", "line 2: policy.limits.fetch.rate: write a whole"),
+        ("[policy.limits]\nfetch = {concurrency = 0}", "line 2: policy.limits.fetch.concurrency must be"),
         ("[policy]\nuse_within = 'soon'", "line 2: policy.use_within"),
         ("[http]\nunlisted = 'allow'", 'line 2: http.unlisted must be one of "ask", "deny"'),
         ("[[http]]\nallow_private = true", "line 1: http must be a table"),

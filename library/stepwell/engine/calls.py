@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -139,6 +140,24 @@ class Calls:
         if earlier is not None and earlier.status == "ok":
             return await self._reuse(call, digest, earlier)
         doubtful = (entry is not None or earlier is not None) and not spec.repeatable
+        async with AsyncExitStack() as turn:
+            return await self._in_turn(call, entry, digest, spec, arguments, hosts, doubtful=doubtful, turn=turn)
+
+    async def _in_turn(
+        self,
+        call: Call,
+        entry: Entry | None,
+        digest: str,
+        spec: ToolSpec,
+        arguments: JsonObject,
+        hosts: tuple[str, ...],
+        *,
+        doubtful: bool,
+        turn: AsyncExitStack,
+    ) -> Answer:
+        tools = self._services.tools
+        if not doubtful:  # before its intent: one that dies while it waits was not sent
+            await turn.enter_async_context(tools.turn(spec.name))
         if entry is None:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
@@ -149,14 +168,17 @@ class Calls:
         context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts, save=save, ask=ask)
         while True:
             if doubtful:
+                await turn.aclose()  # somebody is asked, which may take days
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)
                 if decided is not None:
                     return decided
+                await turn.enter_async_context(tools.turn(spec.name))
+            began = time.monotonic()
             self._book.event("call.started", {"call": call.name, "key": call.key})
             await self._book.settled()
             try:
                 async with self._in_flight(call.key):
-                    given = await self._services.tools.call(spec, arguments, context)
+                    given = await tools.call(spec, arguments, context)
                 answer = await self._aside.run(_size(given), give, given)
             except ToolFailure as error:
                 answer = tool_failed(error)
@@ -168,7 +190,8 @@ class Calls:
                     continue
                 message = f"{call.name} gave no answer: {type(error).__name__}"
                 answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
-            return self._settle(call, entry, answer)
+            taken: JsonObject = {"seconds": round(time.monotonic() - began, 6), "bytes": len(answer.value or b"")}
+            return self._settle(call, entry, answer, taken)
 
     def _idempotency_key(self, call: Call, digest: str) -> str:
         # Where somebody decided that a call on a part that was cut off is made again, it is another call.
@@ -312,9 +335,9 @@ class Calls:
         self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
         return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier)))
 
-    def _settle(self, call: Call, entry: Entry, answer: Answer) -> Answer:
+    def _settle(self, call: Call, entry: Entry, answer: Answer, taken: JsonObject | None = None) -> Answer:
         self._book.settle(entry, answer)
-        data: JsonObject = {"call": call.name, "key": call.key}
+        data: JsonObject = {"call": call.name, "key": call.key} | (taken or {})
         if answer.failure is not None:
             data["error"] = f"{answer.failure.type}: {answer.failure.message}"[:500]
         self._book.event("call.completed" if answer.failure is None else "call.failed", data)

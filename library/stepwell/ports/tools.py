@@ -1,6 +1,7 @@
 """What the engine asks of the tools on the host."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -211,6 +212,10 @@ class ToolHost(Protocol):
         Raises:
             ToolFailure: code `invalid_arguments`, or `not_allowed` where policy denies the tool.
         """
+        ...
+
+    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Wait, on entering, until the operator's limits let a call of the tool be made; it counts until the exit."""
         ...
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 from stepwell.model import Json, JsonObject
 from stepwell.ports import Caller, ToolSpec
 from stepwell.ports.tools import CallContext, KeyPlace
+from stepwell.tools.throttle import CallLimit
 
 Policy: TypeAlias = Literal["allow", "approve", "deny"]
 InDoubt: TypeAlias = Literal["ask", "retry", "fail"]
@@ -44,6 +45,8 @@ class ToolRules:
     """Whether workflows may call tools that their source does not name."""
     unlisted: Literal["ask", "deny"] = "ask"
     """What becomes of a call to a host that is not on the list."""
+    limits: Mapping[str, CallLimit] = field(default_factory=dict[str, CallLimit])
+    """By patterns; all that match count."""
     ask_s: float | None = None
     """How long a person is asked for an approval."""
     use_s: float | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -26,6 +26,7 @@ from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_fil
 from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
 from stepwell.tools.sources import Source, name_sources
+from stepwell.tools.throttle import Throttle
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream import McpServer, open_upstreams
 from stepwell.tools.web import FetchTool, RequestTool
@@ -67,6 +68,7 @@ class Toolbox:
         sources: Iterable[Source] = (),
     ) -> None:
         self._rules, self._network, self._secrets = rules, network, secrets
+        self._throttle = Throttle(rules.limits)
         self._problems = problems
         self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
         self._ranking = ToolRanking()
@@ -158,6 +160,10 @@ class Toolbox:
         arguments = bind_arguments(entry.spec, entry.validator, args, kwargs)
         entry.tool.check(arguments)
         return arguments
+
+    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Wait, on entering, until a call of the tool may be made; it counts until the context closes."""
+        return self._throttle.turn(name)
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Make the call and return its value.
