@@ -356,3 +356,26 @@ def wait_for(stepwell: Stepwell, run_id: str, status: str) -> Any:
     while (run := stepwell.json("show", run_id))["status"] != status:
         assert time.monotonic() < deadline, run
     return run
+
+
+FETCH = 'def run():\n    """Fetch."""\n    return tools.fetch(url="http://localhost:9/")\n'
+
+
+def test_more_than_one_call_is_approved_at_a_terminal_only_and_can_be_taken_back(stepwell: Stepwell) -> None:
+    stepwell.create("load", FETCH)
+    stepwell.home.joinpath("stepwell.toml").write_text("[http]\nallow_private = true\n")
+    assert stepwell.here("run", "load", "--run-id", "a").code == 3
+
+    once = stepwell("approve", "a")
+    always = stepwell("approve", "a", "--for", "always")
+    at_terminal = stepwell.terminal("approve", "a", "--for", "always")
+
+    assert (once.code, "operator's list" in once.err) == (2, True)
+    assert (always.code, "person" in always.err) == (2, True)
+    assert at_terminal.end() == 1  # it was sent; nobody listens there
+    [grant] = stepwell.json("grants")["grants"]
+    assert (grant["kind"], grant["name"], grant["scope"], grant["via"]) == ("host", "localhost", "always", "cli")
+    assert stepwell.here("run", "load", "--run-id", "b").code == 1
+    assert stepwell.here("grants", "--revoke", str(grant["id"])).code == 0
+    assert "Nothing is approved" in stepwell.here("grants").out
+    assert stepwell.here("run", "load", "--run-id", "c").code == 3

@@ -245,6 +245,32 @@ async def test_where_only_a_person_may_decide_approve_run_is_refused(mode: str, 
         assert run["output"] == {"sent": "hi"}
 
 
+HOST = 'def run(page: str) -> str:\n    """Fetch."""\n    return tools.fetch(url=f"http://localhost:9/{page}")'
+
+
+async def test_an_unlisted_host_is_allowed_by_a_form_for_more_than_one_call(mode: str, tmp_path: Path) -> None:
+    write_config(tmp_path, "[http]\nallow_private = true\n")
+    async with in_memory(tmp_path, mode) as client:
+        await call(client, "create_workflow", name="load", source=HOST)
+        run = await call(client, "invoke_workflow", name="load", arguments={"page": "a"})
+        [gate] = run["waiting_for"]
+        assert (gate["person"], "stepwell approve" in run["next"]) == (True, True)
+        assert gate["context"]["hosts"] == ["localhost"]
+        error = await refused(
+            client, "approve_run", run_id=run["run_id"], decision="approve", digest=gate["digest"], reviewer="the user"
+        )
+        assert (error["code"], "allow_hosts" in error["hint"]) == ("forbidden", True)
+    person = Person({"Allow fetch to reach localhost?": accept(scope="always", note="mine")})
+    async with in_memory(tmp_path, mode, elicitation_callback=person) as client:
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        assert run["error"]["code"] == "connection_failed"  # it was sent; nobody listens there
+        run = value_of(await client.call_tool("invoke_workflow", {"name": "load", "arguments": {"page": "b"}}))
+        assert run["error"]["code"] == "connection_failed"
+    [form] = person.forms
+    scopes = form.requested_schema["properties"]["scope"]
+    assert [option["const"] for option in scopes["oneOf"]] == ["once", "run", "workflow", "always"]
+
+
 @pytest.mark.row("A32", "A33")
 async def test_answers_are_checked_and_valid_ids_named(tmp_path: Path) -> None:
     async with in_memory(tmp_path, "auto") as client:

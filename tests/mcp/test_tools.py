@@ -284,3 +284,23 @@ async def test_no_more_than_64_workflows_are_tools(tmp_path: Path) -> None:
             await app.catalog.pin(f"add_{n}", True)
         names = [tool.name for tool in (await client.list_tools()).tools]
         assert len([name for name in names if name.startswith("wf_")]) == 64
+
+
+@pytest.mark.row("P30")
+async def test_code_that_was_run_once_becomes_a_workflow_with_its_constants_as_parameters(tmp_path: Path) -> None:
+    code = (
+        '"""Count the words of a text."""\nTEXT = "one two"\nprint("counting")\n'
+        'artifacts.save("words", TEXT.split())\nlen(TEXT.split()) + extra\n'
+    )
+    async with in_memory(tmp_path, "auto") as client:
+        run = await call(client, "run_code", code=code, arguments={"extra": 1})
+        assert (run["output"], f'from_run="{run["run_id"]}"' in run["next"]) == (3, True)
+        logs = await call(client, "get_run", run_id=run["run_id"], include=["logs"])
+        assert [line["text"] for line in logs["logs"]] == ["counting"]
+        made = await call(client, "create_workflow", name="count_words", from_run=run["run_id"])
+        assert made["signature"] == "count_words(extra: int, TEXT: str = 'one two')"
+        given = {"TEXT": "a b c", "extra": 0}
+        again = await call(client, "invoke_workflow", name="count_words", arguments=given)
+        assert again["output"] == 3
+        shown = await call(client, "read_artifact", run_id=again["run_id"], name="words")
+        assert json.loads(shown["text"]) == ["a", "b", "c"]

@@ -6,6 +6,7 @@ from stepwell.engine import StartOptions
 from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
+from stepwell.store.runs import CODE_NAME
 from stepwell_server.authority import find_doubt, needs_approval, needs_person
 from stepwell_server.surface.arguments import (
     ApproveRun,
@@ -221,7 +222,10 @@ def _answer(call: Call, followed: Follow, *, failing: bool = False) -> Answer:
 
 
 def _next(call: Call, run: Run) -> JsonObject:
-    """Return another `next` where the client may not decide."""
+    """Return another `next` where the client may not decide, and where ad hoc code could be kept."""
+    if run.workflow == CODE_NAME and run.status is RunStatus.COMPLETED:
+        keep = f'create_workflow(name="...", from_run="{run.id}", description="...")'
+        return {"next": f"Done; use output. If it will be needed again, keep it: {keep}."}
     doubt = find_doubt(run)
     if doubt is not None and needs_person(call.app, run, doubt):
         return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_doubt_by_hand(run)}."}

@@ -5,6 +5,7 @@ import asyncio
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.drawing import draw_text
 from stepwell.catalog.outline import read_outline
+from stepwell.catalog.from_script import make_module
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
@@ -129,7 +130,8 @@ async def _source(call: Call, given: CreateWorkflow) -> str:
             "create_workflow: give `source` or `from_run`, not both.", hint="Leave `from_run` out to store `source`."
         )
     run = await call.app.engine.get(given.from_run)
-    return (await call.app.catalog.version(run.version)).source
+    version = await call.app.catalog.version(run.version)
+    return make_module(version.source, run.input or {}) if version.entry_kind == "script" else version.source
 
 
 def _next_after_create(given: CreateWorkflow, call_form: str, warned: bool) -> str:
