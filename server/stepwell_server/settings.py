@@ -1,7 +1,6 @@
 """`stepwell.toml`: what the operator decides."""
 
 import dataclasses
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +21,6 @@ from pydantic_core import CoreSchema, core_schema
 from stepwell.errors import ConfigError
 from stepwell.model.durability import Durability
 from stepwell.model.requirements import read_requirement
-from stepwell.model.secret_names import SECRET_NAME
 from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import KeyPlace, Limits
@@ -31,53 +29,26 @@ from stepwell.search.loading import SearchOptions
 from stepwell.search.models import PRESETS, find_model, list_names
 from stepwell.tools import (
     DoubtRule,
-    FromCommand,
-    FromEnvironment,
-    FromFile,
-    FromKeyring,
-    Policy,
     SecretRule,
     ToolRules,
-    is_host_pattern,
 )
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import list_mistakes
-from stepwell.tools.rules import WORKFLOW
-from stepwell.tools.secret_sources import Source
-from stepwell.tools.throttle import CallLimit
-from stepwell_server.durations import read_duration
 from stepwell_server.home import find_models_folder
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
+from stepwell_server.policy_settings import (
+    Duration,
+    HttpSettings,
+    PolicySettings,
+    Secret,
+    SecretName,
+    ToolPattern,
+)
 from stepwell_server.toml_lines import find_lines
 from stepwell_server.tool_settings import McpServerSettings, OpenApiSettings, PythonSettings, ServerName, read_key_place
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_ASK_S = 3.2e9  # a hundred years
-_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
-_SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-
-
-def _check_host(pattern: str) -> str:
-    if not is_host_pattern(pattern):
-        raise ValueError(
-            f'"{pattern}" is no host; write "api.example.org", "*.example.org" or "*", without scheme or port'
-        )
-    return pattern
-
-
-def _check_tool_pattern(pattern: str) -> str:
-    if not pattern or any(character.isspace() for character in pattern):
-        raise ValueError(f'"{pattern}" is no pattern of tool names; write "fetch", "github.*" or "*"')
-    return pattern
-
-
-def _check_workflow_pattern(pattern: str) -> str:
-    if not WORKFLOW.fullmatch(pattern):
-        raise ValueError(
-            f'"{pattern}" is no workflow; write "deploy", "report_*", or "deploy@3f2a91c0aa11" with the beginning of a '
-            "version's hash"
-        )
-    return pattern
 
 
 def _read_doubt(value: Any) -> DoubtRule:
@@ -90,132 +61,12 @@ def _read_doubt(value: Any) -> DoubtRule:
     raise ValueError('write "ask", "retry", "fail", or { ask_s = 86400 } to ask for so many seconds and then fail')
 
 
-def _check_rate(value: str) -> str:
-    if not _RATE.fullmatch(value):
-        raise ValueError('write a whole number of calls and s, min or h, such as "30/min"')
-    return value
-
-
 def _read_size(value: Any) -> Any:
     return read_size(value) if isinstance(value, str) else value
 
 
-def _read_duration(value: Any) -> Any:
-    return read_duration(value) if isinstance(value, str) else value
-
-
-Duration = Annotated[float, BeforeValidator(_read_duration), Field(gt=0, lt=MAX_LIMIT)]
-HostPattern = Annotated[str, AfterValidator(_check_host)]
-ToolPattern = Annotated[str, AfterValidator(_check_tool_pattern)]
-NonEmpty = Annotated[str, Field(min_length=1)]
-WorkflowPattern = Annotated[str, AfterValidator(_check_workflow_pattern)]
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class HttpSettings(_Section):
-    """Where tools may go."""
-
-    allow_hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = ()
-    """`api.github.com`, `*.example.org`, `*`."""
-    unlisted: Literal["ask", "deny"] = "ask"
-    """What becomes of a call to another host: a person is asked, or it is refused."""
-    allow_private: bool = False
-
-
-class KeyringEntry(_Section):
-    """Where in the system's keyring."""
-
-    service: NonEmpty
-    user: NonEmpty
-
-
-class SecretSettings(_Section):
-    """A value that only the host knows: where it is read from, and where it may go."""
-
-    env: NonEmpty | None = None
-    keyring: KeyringEntry | None = None
-    file: NonEmpty | None = None
-    """Relative to the home."""
-    command: Annotated[tuple[NonEmpty, ...] | None, Field(strict=False, min_length=1)] = None
-    """A program and its arguments; what it prints is the value."""
-    tools: Annotated[tuple[ToolPattern, ...], Field(strict=False)] = ()
-    hosts: Annotated[tuple[HostPattern, ...], Field(strict=False)] = ()
-    arguments: Annotated[tuple[NonEmpty, ...], Field(strict=False)] = ()
-    """Patterns over places in the arguments, such as "headers.*"."""
-
-    def rule(self, home: Path) -> SecretRule:
-        """Return it as the library has it."""
-        if self.env is not None:
-            source: Source = FromEnvironment(self.env)
-        elif self.keyring is not None:
-            source = FromKeyring(self.keyring.service, self.keyring.user)
-        elif self.file is not None:
-            source = FromFile(home / Path(self.file).expanduser())
-        else:
-            source = FromCommand(self.command or ())
-        return SecretRule(source, self.tools, self.hosts, self.arguments)
-
-
-def _check_secret(secret: SecretSettings) -> SecretSettings:
-    sources = [secret.env, secret.keyring, secret.file, secret.command]
-    if sum(source is not None for source in sources) != 1:
-        raise ValueError("give one of env, keyring, file and command")
-    if not secret.tools and not secret.hosts:
-        raise ValueError('say where it may go: tools = ["github.*"], hosts = ["api.github.com"], or both')
-    return secret
-
-
-def _check_secret_name(name: str) -> str:
-    if not SECRET_NAME.fullmatch(name):
-        raise ValueError(f'"{name}" is no name of a secret: letters, digits and _, at most 64')
-    return name
-
-
-SecretName = Annotated[str, AfterValidator(_check_secret_name)]
-
-
-class WorkflowPolicy(_Section):
-    """What some workflows may call."""
-
-    tools: dict[ToolPattern, Policy] = {}
-    """As in `[policy]`; the stricter of the two counts, unless the rule is of one version."""
-
-
-class LimitSettings(_Section):
-    """How many calls go out, of all tools together that the pattern covers."""
-
-    concurrency: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """At one time."""
-    rate: Annotated[str, AfterValidator(_check_rate)] | None = None
-    """Such as "30/min"."""
-
-    def limit(self) -> CallLimit:
-        """Return it as the library has it."""
-        if self.rate is None:
-            return CallLimit(self.concurrency)
-        calls, _, span = self.rate.partition("/")
-        return CallLimit(self.concurrency, int(calls), _SPANS[span])
-
-
-class PolicySettings(_Section):
-    """What workflows may call, and who may approve."""
-
-    tools: dict[ToolPattern, Policy] = {}
-    """Patterns over dotted names; the last one that matches counts."""
-    workflows: dict[WorkflowPattern, WorkflowPolicy] = {}
-    """By patterns over names, or `name@hash` for one version."""
-    limits: dict[ToolPattern, LimitSettings] = {}
-    """By patterns over dotted names; all that match count, in each process."""
-    dynamic_tools: bool = False
-    """Whether workflows may call tools that their source does not name."""
-    approvals: Literal["any", "person"] = "any"
-    ask_for: Duration | None = None
-    """How long a person is asked whether a tool may be called, such as "30d"; for ever unless given."""
-    use_within: Duration = 7 * 86_400.0
-    """How old an approval of a tool may be when the call is made; after that it is asked for again."""
 
 
 class SandboxSettings(_Section):
@@ -340,7 +191,7 @@ class Settings(_Section):
     in_doubt: dict[ToolPattern, Annotated[DoubtRule, BeforeValidator(_read_doubt)]] = {}
     """What becomes of calls whose answer was lost. Patterns over dotted names; the last one that matches counts."""
 
-    secrets: dict[SecretName, Annotated[SecretSettings, AfterValidator(_check_secret)]] = {}
+    secrets: dict[SecretName, Secret] = {}
 
     def tool_rules(self) -> ToolRules:
         """Return the rules over tools as the library has them."""
