@@ -4,8 +4,8 @@ import asyncio
 
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.drawing import draw_text
-from stepwell.catalog.outline import read_outline
 from stepwell.catalog.from_script import make_module
+from stepwell.catalog.outline import read_outline
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
