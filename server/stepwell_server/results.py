@@ -2,10 +2,12 @@
 
 import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 from stepwell.engine import RunItem, Spent
 from stepwell.model import Json, JsonObject, Run, RunStatus, Version, Wait, Workflow
+from stepwell.model.usage import Usage
 from stepwell.ports.limits import declared_limits
 from stepwell.ports.models import PICO
 
@@ -166,7 +168,14 @@ def workflow_summary(workflow: Workflow) -> dict[str, Any]:
         "call": paste_call(workflow),
         "tags": list(workflow.tags),
         "version": workflow.version.hash[:12],
-    }
+    } | _use(workflow.usage)
+
+
+def _use(usage: Usage) -> dict[str, Any]:
+    """Return how often a workflow has run and how that went; nothing for one that never has."""
+    if usage.last_run_at is None:
+        return {}
+    return {"runs": usage.completed + usage.failed, "success_rate": usage.success_rate}
 
 
 def workflow_result(workflow: Workflow, *, source: bool) -> dict[str, Any]:
@@ -181,6 +190,7 @@ def workflow_result(workflow: Workflow, *, source: bool) -> dict[str, Any]:
         "uses": version.manifest,
         "limits": declared_limits(version.options),
         "intents": list(workflow.intents),
+        "usage": _usage(workflow.usage),
         "origin": workflow.origin,
         "pinned": workflow.pinned,
         "versions": [found[:12] for found in workflow.versions],
@@ -189,6 +199,15 @@ def workflow_result(workflow: Workflow, *, source: bool) -> dict[str, Any]:
     if version.manifest.get("dependencies"):
         shown["packages"] = _packages(version)
     return shown | ({"source": version.source} if source else {})
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    moments = {"last_run_at": _moment(usage.last_run_at), "last_error_at": _moment(usage.last_error_at)}
+    return asdict(usage) | moments | {"learned": list(usage.learned)}
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 def _packages(version: Version) -> dict[str, Any]:

@@ -188,7 +188,8 @@ async def test_odd_text_in_a_description_is_stored_as_text(catalog: Catalog) -> 
 async def test_a_description_given_stands_for_the_missing_docstring(catalog: Catalog) -> None:
     source = "def run(url: str) -> str: ..."
     assert [item.code for item in (await catalog.create("one", source)).warnings] == ["missing_docstring"]
-    assert (await catalog.create("two", source, description="Fetch a page")).warnings == ()
+    described = await catalog.create("two", source, description="Fetch a page")
+    assert [item.code for item in described.warnings] == ["near_duplicate"]
 
 
 async def test_an_unknown_name_or_version_says_what_there_is(catalog: Catalog) -> None:

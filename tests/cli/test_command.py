@@ -11,7 +11,7 @@ from cli.processes import COMMAND, Stepwell
 from cli.sources import GATE, GREET
 
 COMMANDS = [
-    "serve", "run", "create", "list", "get", "search", "delete", "pin", "unpin", "runs", "show", "approve", "reject",
+    "serve", "run", "create", "list", "get", "search", "delete", "export", "import", "pin", "unpin", "runs", "show", "approve", "reject",
     "answer", "resume", "cancel", "emit", "artifacts", "models", "doctor", "setup", "config", "version",
 ]  # fmt: skip
 HEAVY = {"mcp", "uvicorn", "httpx", "starlette", "pydantic", "rich", "aiosqlite", "jsonschema"}

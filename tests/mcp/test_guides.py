@@ -144,7 +144,8 @@ async def test_every_example_is_stored_and_runs(
         for key, inputs in INPUTS.items():
             name = f"{key[0]}_{key[1]}"
             created = await call(client, "create_workflow", name=name, source=sources[key])
-            assert created["warnings"] == []
+            # Some are stored under two names here.
+            assert {warning["code"] for warning in created["warnings"]} <= {"near_duplicate"}
             arguments = json.loads(json.dumps(inputs).replace("{base}", web))
             run = await call(client, "invoke_workflow", name=name, arguments=arguments)
             assert (await decide(client, run))["status"] in ("completed", "sleeping"), name

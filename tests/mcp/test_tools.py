@@ -23,7 +23,7 @@ NAMES = {
 ARGUMENTS = {
     "create_workflow": "name source description intents tags replace entry dry_run from_run",
     "search_workflows": "query limit",
-    "list_workflows": "limit cursor tag",
+    "list_workflows": "limit cursor tag only",
     "get_workflow": "name version offset",
     "delete_workflow": "name",
     "invoke_workflow": "name arguments wait_seconds run_id session_id user_id idempotency_key budget_usd from_run from_step",

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.documents import document_of
+from stepwell.catalog.likeness import find_alike, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
@@ -32,8 +33,6 @@ MAX_TAGS = 20
 MAX_TAG = 50  # characters
 MAX_PAGE = 200
 MAX_HITS = 50
-SIMILAR_SCORE = 0.5  # from here on another workflow may already do the same
-MAX_SIMILAR = 3
 
 _CACHED_VERSIONS = 256
 _SHOWN_HASH = 12  # digits
@@ -126,7 +125,7 @@ class Catalog:
             created_at=time.time(),
             origin=origin,
         )
-        similar = await self._similar(wanted)
+        alike = await self._viewing(lambda view: find_alike(view, wanted))
         store_it = await self._bind(_Put(wanted, replace=replace, dry_run=dry_run), tell)
         stored, created, replaced = await (self._database.read if dry_run else self._database.write)(store_it)
         if created:
@@ -139,6 +138,9 @@ class Catalog:
         ):
             message = "this source is stored with other tags or intents, which were kept: pass replace=True."
             warnings = (*warnings, Warn(code="not_updated", message=message))
+        if created or dry_run:
+            warnings = (*warnings, *warn_of(alike, name))
+        similar = tuple(item.name for item in alike)
         return Created(workflow=stored, created=created, replaced=replaced, warnings=warnings, similar=similar)
 
     async def _bind(self, wanted: "_Put", tell: Tell | None) -> "_Put":
@@ -230,12 +232,14 @@ class Catalog:
 
         return check_arguments(version, arguments)
 
-    async def list(self, limit: int = 50, cursor: str | None = None, tag: str | None = None) -> Page:
-        """Return workflows by name, at most 200 at a time."""
+    async def list(
+        self, limit: int = 50, cursor: str | None = None, tag: str | None = None, only: store.Only | None = None
+    ) -> Page:
+        """Return workflows by name, at most 200 at a time; with `only`, those that are used or kept in some way."""
         count = max(1, min(limit, MAX_PAGE))
         after = as_text(cursor or "")
         wanted = as_text(tag) if tag is not None else None
-        items, total = await self._database.read(lambda c: store.list_workflows(c, count + 1, after, wanted))
+        items, total = await self._database.read(lambda c: store.list_workflows(c, count + 1, after, wanted, only))
         following = items[count - 1].name if len(items) > count else None
         return Page(items=tuple(items[:count]), next_cursor=following, total=total)
 
@@ -249,6 +253,13 @@ class Catalog:
         if self._index is not None:
             return await self._index.run(work)
         return await self._database.read(lambda connection: work(View(connection)))
+
+    async def note_lead(self, run_id: str, request: str) -> None:
+        """Note the request whose search led to a run; it is learned if the run completes."""
+        text = " ".join(as_text(request).split())
+        if len(text) <= MAX_INTENT:
+            await self._database.write(lambda c: usage.note_lead(c, run_id, text, time.time()))
+            self._wake()
 
     async def delete(self, name: str) -> bool:
         """Hide a workflow from everything but the runs that hold its versions. Return False if there is none."""
@@ -278,11 +289,6 @@ class Catalog:
         near = near_names(name, [item for item, _ in known])
         hint = f"Did you mean {' or '.join(near)}?" if near else "Search with search_workflows, or create it."
         return NotFound(f"There is no workflow {name[:60]!a}.", hint=hint)
-
-    async def _similar(self, wanted: Workflow) -> tuple[str, ...]:
-        found = await self.search(f"{wanted.name} {wanted.description}"[:300], MAX_SIMILAR + 1)
-        others = [hit.workflow.name for hit in found.items if hit.score >= SIMILAR_SCORE]
-        return tuple(name for name in others if name != wanted.name)[:MAX_SIMILAR]
 
 
 @dataclass(frozen=True, slots=True)

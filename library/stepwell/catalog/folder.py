@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from stepwell.catalog.catalog import Catalog, Created
 from stepwell.catalog.source import MAX_SOURCE_BYTES
+from stepwell.catalog.transfer import read_file
 from stepwell.errors import InvalidSource, NameTaken, PackagesUnavailable, RequestError
 
 PATIENCE_S = 30.0
@@ -83,10 +84,19 @@ class FolderWatch:
         try:
             if item.problem:
                 raise InvalidSource(item.problem)
-            source = await asyncio.to_thread(_read, item.path)
+            said = read_file(await asyncio.to_thread(_read, item.path))
             origin = f"{self._prefix}{item.path.name}"
             async with asyncio.timeout(PATIENCE_S):
-                return await self._catalog.create(name, source, replace=True, origin=origin)
+                return await self._catalog.create(
+                    name,
+                    said.source,
+                    description=said.description,
+                    intents=said.intents,
+                    tags=said.tags,
+                    entry=said.entry,
+                    replace=True,
+                    origin=origin,
+                )
         except TimeoutError:
             self._problems[name] = Problem(path=item.path, message="Its packages are being installed.", passing=True)
             return None

@@ -20,3 +20,5 @@ class Usage:
     last_error: str | None = None
     last_error_at: float | None = None
     """Unix seconds."""
+    learned: tuple[str, ...] = ()
+    """Requests whose search led to a run that completed, newest first."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from stepwell.model.json import Json, JsonObject
 from stepwell.model.packages import Lock
+from stepwell.model.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,4 @@ class Workflow:
     pinned: bool = False
     versions: tuple[str, ...] = ()
     """Hashes of all versions of the name, newest first."""
+    usage: Usage = field(default_factory=Usage)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stepwell.search.words import split_words
+from stepwell.search.words import indexed_words, split_words
 from stepwell.store.search_text import Text
 
 RECIPE = 1
@@ -45,7 +45,8 @@ def text_for_model(document: Document) -> str:
     """Return the text whose vector stands for the document, without its intents, which have vectors of their own."""
     text = f"{document.name}: {document.description}"
     if document.parameters:
-        shown = (f"{_split(name)}: {said}" if said else _split(name) for name, said in document.parameters)
+        named = ((" ".join(split_words(name)), said) for name, said in document.parameters)
+        shown = (f"{name}: {said}" if said else name for name, said in named)
         text += f" Inputs: {'; '.join(shown)}."[:MAX_COLUMN]
     for more in (document.details[:MAX_DETAILS], document.source[:MAX_SOURCE]):
         if more:
@@ -54,4 +55,4 @@ def text_for_model(document: Document) -> str:
 
 
 def _split(text: str) -> str:
-    return " ".join(split_words(text[:MAX_COLUMN]))
+    return " ".join(indexed_words(text[:MAX_COLUMN]))

@@ -26,6 +26,17 @@ def split_words(text: str) -> list[str]:
     return [part.lower() for word in _WORD.findall(text) for part in _INNER.split(word) if part]
 
 
+def indexed_words(text: str) -> list[str]:
+    """Return the words of a text as they are indexed: `GitHub` gives git, hub, github."""
+    words: list[str] = []
+    for word in _WORD.findall(text):
+        parts = [part.lower() for part in _INNER.split(word) if part]
+        words += parts
+        if len(parts) > 1:
+            words.append(word.lower())
+    return words
+
+
 def query_terms(query: str) -> list[str]:
     """Return the words of a query worth searching for; all of them if none is left otherwise."""
     words = list(dict.fromkeys(split_words(query[:MAX_QUERY])))

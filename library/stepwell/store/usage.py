@@ -4,6 +4,7 @@ import json
 import sqlite3
 import statistics
 from collections.abc import Collection
+from dataclasses import replace
 
 from stepwell.model.usage import Usage
 from stepwell.store import search_vectors
@@ -14,14 +15,7 @@ MAX_LEARNED = 10  # of one workflow; the migration's trigger keeps to it
 def find_usage(connection: sqlite3.Connection, workflow: str) -> Usage:
     """Return how a workflow has been used."""
     row = connection.execute("SELECT * FROM workflow_usage WHERE workflow = ?", (workflow,)).fetchone()
-    return Usage() if row is None else _usage(row)
-
-
-def list_usage(connection: sqlite3.Connection, workflows: Collection[str]) -> dict[str, Usage]:
-    """Return how those of the workflows that have been used were."""
-    marks = ", ".join("?" * len(workflows))
-    rows = connection.execute(f"SELECT * FROM workflow_usage WHERE workflow IN ({marks})", tuple(workflows))
-    return {row["workflow"]: _usage(row) for row in rows}
+    return Usage() if row is None else replace(_usage(row), learned=learned(connection, workflow))
 
 
 def merits(connection: sqlite3.Connection, ids: Collection[int]) -> dict[int, float]:

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,9 +13,19 @@ from stepwell.model import Version, Workflow
 from stepwell.store.packages import put_lock
 from stepwell.store.search_text import Text, drop_text, put_text
 from stepwell.store.search_vectors import add_pending, drop_vectors
-from stepwell.store.usage import forget_usage
+from stepwell.store.usage import find_usage, forget_usage
 
 _WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
+Only = Literal["pinned", "used", "unused", "failing"]
+_USED = "(SELECT 1 FROM workflow_usage WHERE workflow = name)"
+_ONLY: dict[Only, str] = {
+    "pinned": "AND pinned",
+    "used": f"AND EXISTS {_USED}",
+    "unused": f"AND NOT EXISTS {_USED}",
+    # The newest run that ended has failed.
+    "failing": "AND EXISTS (SELECT 1 FROM workflow_usage WHERE workflow = name"
+    " AND json_extract(recent, '$[#-1][0]') = 0)",
+}
 _HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 _VERSION_SQL = """SELECT hash, source, analysis, lock FROM versions
     LEFT JOIN version_packages ON version_packages.version = versions.hash WHERE hash = ?"""
@@ -81,11 +91,11 @@ def find_version(connection: sqlite3.Connection, version: str) -> Version | None
 
 
 def list_workflows(
-    connection: sqlite3.Connection, limit: int, after: str, tag: str | None
+    connection: sqlite3.Connection, limit: int, after: str, tag: str | None, only: Only | None = None
 ) -> tuple[list[Workflow], int]:
     """Return up to `limit` workflows by name, those after `after`, and how many there are in all."""
     tagged = "AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag)" if tag is not None else ""
-    where = f"deleted_at IS NULL {tagged}"
+    where = f"deleted_at IS NULL {tagged} {_ONLY[only] if only else ''}"
     values = {"tag": tag, "after": after, "limit": limit}
     total = connection.execute(f"SELECT count(*) FROM workflows WHERE {where}", values).fetchone()[0]
     rows = connection.execute(
@@ -110,6 +120,12 @@ def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[
         (len(origin_prefix), origin_prefix),
     ).fetchall()
     return [(row["name"], row["origin"]) for row in rows]
+
+
+def list_twins(connection: sqlite3.Connection, version: str) -> list[str]:
+    """Return the names of the workflows whose current version is this one."""
+    rows = connection.execute("SELECT name FROM workflows WHERE version = ? AND deleted_at IS NULL", (version,))
+    return [str(row["name"]) for row in rows]
 
 
 def put_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
@@ -234,6 +250,7 @@ def _workflow(connection: sqlite3.Connection, row: Row) -> Workflow:
         origin=row.origin,
         pinned=row.pinned,
         versions=tuple(dict.fromkeys(str(item["version"]) for item in history)),
+        usage=find_usage(connection, row.name),
     )
 
 

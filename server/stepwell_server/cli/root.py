@@ -33,6 +33,8 @@ _ENTRIES = {
     "graph": _entry("graph", "graph", "Draw a workflow."),
     "search": _entry("workflows", "search", "Find workflows by what they are for."),
     "delete": _entry("workflows", "delete", "Delete a workflow; its runs are kept."),
+    "export": _entry("transfer", "export_workflows", "Write workflows as files, or one as an Agent Skill."),
+    "import": _entry("transfer", "import_workflows", "Store the workflows of a folder of files."),
     "pin": _entry("workflows", "pin", "Offer a workflow to MCP clients as a tool of its own."),
     "unpin": _entry("workflows", "unpin", "Take that back."),
     "runs": _entry("runs", "runs", "List runs."),

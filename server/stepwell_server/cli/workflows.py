@@ -10,9 +10,12 @@ import click
 from stepwell.catalog.catalog import Created
 from stepwell.catalog.search import SearchResult
 from stepwell.catalog.source import MAX_SOURCE_BYTES
+from stepwell.catalog.transfer import read_file
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
+from stepwell.model.usage import Usage
 from stepwell.ports.limits import declared_limits, show_limit
+from stepwell.store.workflows import Only
 from stepwell_server.app import App
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
@@ -49,17 +52,17 @@ def create(
 ) -> None:
     """Store the workflow in FILE, or with `-` the one on stdin."""
     wanted = _name_of(file) if name is None else name
-    source = _read_source(file)
+    said = read_file(_read_source(file))
 
     async def store(app: App) -> Created:
         return await app.catalog.create(
             wanted,
-            source,
-            description=description,
-            tags=tags,
-            intents=intents,
+            said.source,
+            description=description or said.description,
+            tags=tags or said.tags,
+            intents=intents or said.intents,
             replace=replace,
-            entry=entry,
+            entry=entry or said.entry,
             dry_run=dry_run,
             origin="cli",
             tell=tell_progress(),
@@ -80,10 +83,13 @@ def create(
 @click.option("--tag", help="Only those with this tag.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--cursor", help="Where the page before ended.")
+@click.option(
+    "--only", type=click.Choice(["pinned", "used", "unused", "failing"]), help="failing: the newest run failed."
+)
 @click.pass_obj
-def list_workflows(invocation: Invocation, tag: str | None, limit: int, cursor: str | None) -> None:
+def list_workflows(invocation: Invocation, tag: str | None, limit: int, cursor: str | None, only: Only | None) -> None:
     """List the stored workflows by name."""
-    page = in_app(invocation, lambda app: app.catalog.list(limit, cursor, tag))
+    page = in_app(invocation, lambda app: app.catalog.list(limit, cursor, tag, only))
     data = {
         "workflows": [workflow_summary(item) for item in page.items],
         "next_cursor": page.next_cursor,
@@ -244,6 +250,9 @@ def _workflow_text(workflow: Workflow) -> str:
         ("tags", ", ".join(workflow.tags)),
         ("intents", "; ".join(workflow.intents)),
         ("pinned", "yes" if workflow.pinned else ""),
+        ("used", _used(workflow.usage)),
+        ("last error", one_line(workflow.usage.last_error or "", 200)),
+        ("learned", "; ".join(workflow.usage.learned)),
         ("packages", ", ".join(f"{file.name} {file.version}" for file in version.lock.files) if version.lock else ""),
         (
             "limits",
@@ -253,6 +262,14 @@ def _workflow_text(workflow: Workflow) -> str:
     lines += columns((f"{name}:", value) for name, value in facts if value)
     lines += [f"warning: {_where(item)}{one_line(item.message, 300)}" for item in version.warnings]
     return "\n".join([*lines, "", block(version.source.rstrip("\n"), "    ")])
+
+
+def _used(usage: Usage) -> str:
+    if usage.last_run_at is None:
+        return ""
+    times = f"{usage.completed} completed, {usage.failed} failed"
+    median = f", median {usage.median_seconds:g} s" if usage.median_seconds is not None else ""
+    return f"{times}, success {usage.success_rate or 0:.0%} of late{median}, last {moment(usage.last_run_at)}"
 
 
 def _table(workflows: tuple[Workflow, ...]) -> list[str]:

@@ -79,7 +79,7 @@ class CreateWorkflow(Arguments):
 class SearchWorkflows(Arguments):
     """Arguments of `search_workflows`."""
 
-    query: Annotated[Text, Field(min_length=1, max_length=2000, description="What you want to do, in plain words")]
+    query: Annotated[Text, Field(min_length=1, max_length=2000, description="A sentence: verb, object, source")]
     limit: Annotated[int, Field(ge=1, le=20)] = 5
 
 
@@ -89,6 +89,7 @@ class ListWorkflows(Arguments):
     limit: Annotated[int, Field(ge=1, le=100)] = 50
     cursor: Cursor = None
     tag: Annotated[Text | None, Field(max_length=60)] = None
+    only: Literal["pinned", "used", "unused", "failing"] | None = None
 
 
 class GetWorkflow(Arguments):

@@ -12,6 +12,7 @@ from mcp.types import ElicitRequest, ElicitResult, InputRequiredResult
 from stepwell.engine import Event
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Run
+from stepwell_server.surface.eras import MODERN
 from stepwell_server.surface.progress import progress_message
 from stepwell_server.surface.questions import Asked, Decided, Question, find_question, question_form, read_answer
 from stepwell_server.surface.table import Call
@@ -20,7 +21,6 @@ ANSWER_S = 120.0  # how long a form may stay open where the client answers withi
 MIN_WAIT_S = 2.0  # after an answer, so that its consequence is seen
 MAX_ROUNDS = 8  # questions in one call; clients stop at about ten
 FIELD = "question"
-MODERN = "2026-07-28"  # the first protocol version without requests from server to client
 
 Follow = Run | InputRequiredResult
 

@@ -15,7 +15,7 @@ from mcp.types import Tool
 from stepwell.errors import NotFound
 from stepwell.model import Workflow
 from stepwell_server.app import App
-from stepwell_server.surface.following import MODERN
+from stepwell_server.surface.eras import MODERN
 from stepwell_server.surface.replies import shorten
 from stepwell_server.surface.table import Hints
 

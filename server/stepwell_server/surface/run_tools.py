@@ -67,7 +67,10 @@ async def _start(call: Call, given: InvokeWorkflow | RunWorkflow) -> Run:
     if given.from_run is None:
         if given.from_step is not None:
             raise InvalidArguments("`from_step` goes with `from_run`, the run whose steps are reused.")
-        return await engine.start(given.name, given.arguments, options)
+        run = await engine.start(given.name, given.arguments, options)
+        if call.app.settings.search.learn and (request := call.leads.take(call.context, given.name)) is not None:
+            await call.app.catalog.note_lead(run.id, request)
+        return run
     if given.arguments:
         raise InvalidArguments(
             "With `from_run` the input is that of the run.",

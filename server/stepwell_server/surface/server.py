@@ -20,6 +20,7 @@ from stepwell_server.app import App
 from stepwell_server.surface.arguments import DEFAULT_WAIT_S
 from stepwell_server.surface.entries import make_entries
 from stepwell_server.surface.guide import add_guides
+from stepwell_server.surface.leads import Leads
 from stepwell_server.surface.mistakes import check_size, near
 from stepwell_server.surface.pinned import PREFIX, Audience, PinnedWatch, find_pinned, list_pinned
 from stepwell_server.surface.replies import error_reply, internal_error_reply, shorten
@@ -39,6 +40,7 @@ class StepwellServer(MCPServer[Any]):
 
     def __init__(self, app: App, key: bytes) -> None:
         self._audience = Audience()
+        self._leads = Leads()
         super().__init__(
             NAME,
             title="Stepwell",
@@ -65,7 +67,7 @@ class StepwellServer(MCPServer[Any]):
     ) -> CallToolResult | InputRequiredResult:
         """Answer one call; whatever goes wrong is a result that says what to do next."""
         try:
-            return await self._answer(name, arguments, Call(self._app, context))
+            return await self._answer(name, arguments, Call(self._app, context, self._leads))
         except StepwellError as error:
             return error_reply(error)
         except MCPError:

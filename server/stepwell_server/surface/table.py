@@ -1,7 +1,7 @@
 """The table of tools: what a client is told of each, and what answers its calls."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from stepwell.model import JsonObject
 from stepwell_server.app import App
+from stepwell_server.surface.leads import Leads
 from stepwell_server.surface.mistakes import read_arguments
 from stepwell_server.surface.schemas import input_schema, shown_schema
 
@@ -23,6 +24,8 @@ class Call:
     app: App
     context: Context[Any, Any] | None
     """None where the server is called without a connection."""
+    leads: Leads = field(default_factory=Leads)
+    """The searches of the server's clients."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ INSTRUCTIONS = (_FOLDER / "instructions.md").read_text("utf-8").strip()
 DESCRIPTIONS = {
     "create_workflow": (_FOLDER / "create_workflow.md").read_text("utf-8").strip(),
     "search_workflows": (
-        "Find stored workflows by intent, best first, each with a paste-ready call. Do this before solving a task anew."
+        "Find stored workflows by intent, best first, each with a paste-ready call. Do this before solving a task "
+        "anew. Ask in a sentence, not in keywords."
     ),
     "list_workflows": "List all stored workflows by name, without source.",
     "get_workflow": "Show a stored workflow: source, input schema, versions.",

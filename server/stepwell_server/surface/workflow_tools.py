@@ -43,6 +43,8 @@ async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
     if created.similar:
         done["similar"] = list(created.similar)
     summary = workflow_summary(created.workflow)
+    if created.created and not created.workflow.intents:
+        done["intents_hint"] = "Three example requests in `intents` (with replace=true) make it much easier to find."
     done["next"] = _next_after_create(given, summary["call"], bool(created.warnings))
     return reply(shown | done)
 
@@ -51,6 +53,7 @@ async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
     """Find workflows by intent."""
     await call.app.folder.refresh()
     found = await call.app.catalog.search(given.query, given.limit)
+    call.leads.remember(call.context, given.query, [hit.workflow.name for hit in found.items])
     results = [_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
     if found.low_confidence:
         follow = "Nothing fits well. Solve the task, then keep the solution with create_workflow."
@@ -64,7 +67,7 @@ async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
 async def list_workflows(call: Call, given: ListWorkflows) -> Answer:
     """List what is stored."""
     report = await call.app.folder.refresh()
-    listed = await call.app.catalog.list(given.limit, given.cursor, given.tag)
+    listed = await call.app.catalog.list(given.limit, given.cursor, given.tag, given.only)
     shown, cut = fit_list([_summary(workflow) for workflow in listed.items])
     cursor = listed.items[cut - 1].name if cut else listed.next_cursor
     result: JsonObject = {"workflows": shown, "total": listed.total, "next_cursor": cursor}

@@ -1,0 +1,76 @@
+"""Which stored workflows a new one repeats: purpose, parameters, tools."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from stepwell.catalog.search import Hit, search
+from stepwell.model import Warn, Workflow
+from stepwell.search.index import View
+from stepwell.store import workflows as store
+
+SIMILAR_SCORE = 0.5  # of a search for the new one's name and description
+LIKELY = 0.75  # of all three together
+MAX_SIMILAR = 3
+_PURPOSE, _PARAMETERS = 0.6, 0.2  # the rest is for tools
+_QUERY = 300  # characters
+_FULL = 0.7  # a search's score of the same purpose said in other words
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """One stored workflow that is like the new one."""
+
+    name: str
+    score: float
+    """Of purpose, parameters and tools, 0 to 1."""
+    signature: str
+    same_source: bool
+
+
+def find_alike(view: View, wanted: Workflow) -> list[Likeness]:
+    """Return the workflows that may do the same, likeliest first."""
+    found = search(view, f"{wanted.name} {wanted.description}"[:_QUERY], MAX_SIMILAR + 1)
+    alike = [_compare(wanted, hit) for hit in found.items if hit.workflow.name != wanted.name]
+    kept = [item for item in alike if item is not None]
+    twins = set(store.list_twins(view.connection, wanted.version.hash)) - {wanted.name, *(item.name for item in kept)}
+    signature = wanted.version.signature[len(wanted.name) :]
+    kept += [Likeness(name, 1.0, name + signature, same_source=True) for name in sorted(twins)[:MAX_SIMILAR]]
+    return sorted(kept, key=lambda item: -item.score)[:MAX_SIMILAR]
+
+
+def warn_of(alike: list[Likeness], name: str) -> list[Warn]:
+    """Return a warning that names those which nearly certainly do the same."""
+    near = [item for item in alike if item.same_source or item.score >= LIKELY]
+    if not near:
+        return []
+    first = near[0]
+    what = "has the same source" if first.same_source else "has nearly the same purpose, parameters and tools"
+    others = f" So do {', '.join(item.name for item in near[1:])}." if near[1:] else ""
+    message = (
+        f"`{first.name}` {what}: {first.signature}.{others} Keep one: use it, or make this its new version with"
+        f" create_workflow(name={first.name!r}, ..., replace=True), and delete_workflow({name!r})."
+    )
+    return [Warn(code="near_duplicate", message=message)]
+
+
+def _compare(wanted: Workflow, hit: Hit) -> Likeness | None:
+    other = hit.workflow
+    same = other.version.hash == wanted.version.hash
+    if not same and hit.score < SIMILAR_SCORE:
+        return None
+    parameters = _overlap(
+        {item.name for item in wanted.version.parameters}, {item.name for item in other.version.parameters}
+    )
+    tools = _overlap(_tools(wanted), _tools(other))
+    purpose = min(hit.score / _FULL, 1.0)
+    score = _PURPOSE * purpose + _PARAMETERS * parameters + (1 - _PURPOSE - _PARAMETERS) * tools
+    return Likeness(other.name, round(score, 3), other.version.signature, same)
+
+
+def _tools(workflow: Workflow) -> set[str]:
+    return {str(tool) for tool in workflow.version.manifest.get("tools", [])}
+
+
+def _overlap(one: Collection[str], other: Collection[str]) -> float:
+    first, second = set(one), set(other)
+    return len(first & second) / len(first | second) if first | second else 1.0
