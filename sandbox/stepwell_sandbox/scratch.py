@@ -19,6 +19,7 @@ _LOCK = "lock"
 STARTING_S = 60.0  # in which a server has locked its folder; nothing breaks if it takes longer
 GUEST_CODE = (
     "stepwell/__init__.py",
+    "stepwell/compat",
     "stepwell/sdk",
     "stepwell_sandbox/__init__.py",
     "stepwell_sandbox/wire.py",

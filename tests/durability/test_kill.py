@@ -231,3 +231,43 @@ async def test_a_pipeline_that_is_killed_in_every_step_goes_on_with_what_is_left
     assert run["output"] == ["e1", "e2", "e3"]
     assert run["skipped_steps"] == ["first", "second"]
     assert outside.effects == {"e1": 1, "e2": 1, "e3": 1}
+
+
+LOOP = '''
+"""Three passes, each with an effect and a gate."""
+import json
+from stepwell import Loop, Parallel, Step, Workflow
+
+def effect(given):
+    answer = json.loads(tools.curl.post(url=given.input + "/effect/e", json={}))
+    given.session_state["passes"] = answer["count"]
+    return answer["count"]
+
+def gate(given):
+    return json.loads(tools.fetch(url=f"{given.input}/gate/{given.session_state['passes']}"))["read"]
+
+flow = Workflow("passes", steps=[Loop("pass", [Step("effect", executor=effect), Parallel(
+    Step("gate", executor=gate), Step("other", executor=lambda given: given.session_state["passes"]), name="both")],
+    end_condition=lambda outputs: "gate]: 3" in outputs[-1].content)])
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.row("D29")
+@pytest.mark.asyncio
+async def test_a_kill_in_the_second_pass_of_a_loop_repeats_none(server: Server, outside: Outside):
+    async with server.client() as client:
+        await call(client, "create_workflow", name="passes", source=LOOP)
+        run = await call(client, "run_workflow", name="passes", arguments={"input": outside.url})
+    outside.open_gate("1")
+    outside.wait_for_read("2")
+
+    server.kill()
+    outside.open_gate("2", "3")
+    server.start()
+    done = await finish(server, run["run_id"])
+
+    assert done["output"] == "[gate]: 3\n\n[other]: 3", done
+    assert outside.effects == {"e": 3}
+    assert {"effect", "effect#2", "other"} <= set(done["skipped_steps"])
+    assert done["step_results"]["session_state"] == {"passes": 3}

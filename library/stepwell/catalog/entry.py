@@ -138,7 +138,26 @@ def _function_entry(function: FunctionNode, origins: Origins) -> Entry:
         origins.last(item.func if isinstance(item, ast.Call) else item) in {"workflow", "Workflow"}
         for item in function.decorator_list
     )
+    if any(_origin(item, origins) == "compat.agnt5.workflow" for item in function.decorator_list):
+        _check_first_is_context(function)
     return Entry(name=function.name, kind="function", line=function.lineno, function=function, decorated=decorated)
+
+
+def _origin(item: ast.expr, origins: Origins) -> str:
+    return origins.of(item.func if isinstance(item, ast.Call) else item)
+
+
+def _check_first_is_context(function: FunctionNode) -> None:
+    # Of that system only: elsewhere the context may stand anywhere, or be missing.
+    given = [*function.args.posonlyargs, *function.args.args]
+    hint = given[0].annotation if given else None
+    if given and (given[0].arg in ("ctx", "wf") or (hint is not None and "WorkflowContext" in ast.unparse(hint))):
+        return
+    raise InvalidSource(
+        f"The first parameter of the workflow `{function.name}` must be `ctx: WorkflowContext`.",
+        hint=f"Write `async def {function.name}(ctx: WorkflowContext, ...)`, or use `workflow` from stepwell.",
+        line=function.lineno,
+    )
 
 
 def _object_entry(name: str, line: int, call: ast.Call, tree: ast.Module) -> Entry:

@@ -46,6 +46,7 @@ _CALLS = _table(
 _FILE_METHODS = frozenset({"read_text", "write_text", "read_bytes", "write_bytes"})
 # Frameworks whose workflows are written the same way here.
 _FRAMEWORKS = frozenset({"agnt5", "ninetrix", "definable", "sagewai", "py_code_mode"})
+_COMPAT = _FRAMEWORKS - {"py_code_mode"}
 _GUEST_PACKAGES = frozenset({"stepwell"})
 _DISTRIBUTIONS = {  # import name -> name on the index, where they differ
     "yaml": "pyyaml",
@@ -112,8 +113,7 @@ def _missing(name: str, line: int) -> Warn:
     if name in _FRAMEWORKS:
         return Warn(
             code="missing_package",
-            message=f"`{name}` is not in the sandbox: import workflow, WorkflowContext, Workflow or function from "
-            "`stepwell`; agents are `agents.<name>(prompt)`.",
+            message=_framework(name),
             line=line,
         )
     return Warn(
@@ -122,6 +122,13 @@ def _missing(name: str, line: int) -> Warn:
         f'`# /// script` block with `dependencies = ["{_distribution(name)}"]`.',
         line=line,
     )
+
+
+def _framework(name: str) -> str:
+    native = "import workflow, WorkflowContext, Workflow, function or Agent from `stepwell`"
+    if name not in _COMPAT:
+        return f"`{name}` is not in the sandbox: {native}."
+    return f"`{name}` is not in the sandbox: import the same names from `stepwell.compat.{name}`, or {native}."
 
 
 def _optional_lines(tree: ast.Module, origins: Origins) -> set[int]:

@@ -7,9 +7,9 @@ loop `revise`. The keys of nodes beside each other are taken in the order in whi
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from stepwell.sdk import node_events as events
 from stepwell.sdk.batch import is_decided
@@ -17,6 +17,8 @@ from stepwell.sdk.exceptions import StepError
 from stepwell.sdk.node_values import Changed, StepInput, StepOutput, WorkflowOutput, last_content, read_result
 from stepwell.sdk.runtime import runtime
 from stepwell.sdk.scope import Scope, depth_of, enter_scope, leave_scope
+
+T = TypeVar("T")
 
 
 class Node(Protocol):
@@ -163,6 +165,12 @@ def combined(outputs: list[StepOutput], content: Any) -> StepOutput:
         stop=any(output.stop for output in outputs),
         steps=outputs,
     )
+
+
+async def run_inside(key: str, work: Callable[[], Awaitable[T]]) -> T:
+    """Run async work whose calls have keys under `key`, from any code."""
+    with inside(f"{key}~/"):
+        return await runtime().run_async(work(), None)
 
 
 @contextlib.contextmanager

@@ -79,12 +79,13 @@ def arrange(fn: Callable[..., Any]) -> tuple[Callable[..., Any], list[inspect.Pa
         return fn, [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
     if wants_context(fn):
         del parameters[0]  # a FunctionContext, which the step gives
-    context = {parameter.name: ctx for parameter in parameters if _is_context(parameter)}
+    context = {parameter.name: ctx for parameter in parameters if is_context(parameter)}
     free = [parameter for parameter in parameters if parameter.name not in context]
     return (functools.partial(fn, **context) if context else fn), free
 
 
-def _is_context(parameter: inspect.Parameter) -> bool:
+def is_context(parameter: inspect.Parameter) -> bool:
+    """Whether the engine fills the parameter: by its name, or by its hint."""
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         return False
     hint = parameter.annotation

@@ -39,6 +39,8 @@ class Step(Deferred):
         """When its first attempt began and its result came, in unix seconds; the same on a replay."""
         self.value: Any = None
         """In `with` form: what the step's result shall be."""
+        self.told: Callable[[Step, Any], None] | None = None
+        """Called with the result, restored or new."""
         self._work = work
         self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
@@ -110,8 +112,16 @@ class Step(Deferred):
 
     # -- as work -------------------------------------------------------------------------------------------------
 
+    @property
+    def works(self) -> bool:
+        """Whether something is done for its result, which is no value that was there already."""
+        return callable(self._work) or isinstance(self._work, Awaitable)
+
     async def _run(self) -> Any:
-        return await _without_frames(self._result())
+        value = await _without_frames(self._result())
+        if self.told is not None:
+            self.told(self, value)
+        return value
 
     async def _result(self) -> Any:
         rt = runtime()

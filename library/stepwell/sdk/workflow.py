@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from stepwell.sdk import combining
-from stepwell.sdk.flow import Flow
+from stepwell.sdk.flow import Flow, run_inside
 from stepwell.sdk.functions import workflow
 from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
 from stepwell.sdk.node_events import Events
@@ -14,7 +14,6 @@ from stepwell.sdk.nodes import read_nodes
 from stepwell.sdk.options import DEFAULT, given_options, read_options
 from stepwell.sdk.pipeline import Pipeline, PipelineStep
 from stepwell.sdk.runtime import operate, runtime
-from stepwell.sdk.scope import enter_scope, leave_scope
 from stepwell.sdk.step import Step, step_name
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +24,7 @@ STATE = "session_state"  # the name under which the state that a run leaves is a
 class Workflow:
     """A decorator of functions; as a hint, the context; as an object, its nodes or its `@wf.step` functions."""
 
-    def __new__(cls, name: Any = None, **_: Any) -> Any:
+    def __new__(cls, name: Any = None, *_: Any, **__: Any) -> Any:
         """Return an object; used as a decorator without arguments, the function that it marks."""
         return workflow(name) if callable(name) else super().__new__(cls)
 
@@ -78,7 +77,7 @@ class Workflow:
         """
         key = runtime().scope().key(self.name)
         flow, given = self._begin(input, session_state, additional_data)
-        start = lambda: _run_inside(key, lambda: flow.run(self._nodes(), given))  # noqa: E731
+        start = lambda: run_inside(key, lambda: flow.run(self._nodes(), given))  # noqa: E731
         return operate(f"the workflow {self.name!r}", caller_line(WORKFLOW_FILE), start, key)
 
     run = arun
@@ -110,11 +109,3 @@ class Workflow:
     map = staticmethod(combining.map_items)
     reduce = staticmethod(combining.reduce)
     branch = staticmethod(combining.branch)
-
-
-async def _run_inside(key: str, work: Callable[[], Any]) -> Any:
-    token = enter_scope(runtime().scope().inside(f"{key}~/"))
-    try:
-        return await runtime().run_async(work(), None)
-    finally:
-        leave_scope(token)
