@@ -30,7 +30,7 @@ def test_a_good_source_has_no_warnings(source: str) -> None:
         ("import pandas as pd", "missing_package", '["pandas"]'),
         ("import yaml", "missing_package", '["pyyaml"]'),
         ("from . import other", "missing_package", "workflows.invoke"),
-        ("from agnt5 import workflow", "missing_package", "WorkflowContext, Workflow or function from `stepwell`"),
+        ("from agnt5 import workflow", "missing_package", "the same names from `stepwell.compat.agnt5`"),
         ("x = open('data.txt')", "no_files", "artifacts.save"),
         ("x = Path('data.txt').read_text()", "no_files", "artifacts.load"),
         ("x = os.environ['TOKEN']", "no_environment", "{{secret:NAME}}"),
