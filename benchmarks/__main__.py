@@ -21,9 +21,10 @@ from peers import find_peers
 from processes import measure_process
 from runs import measure_empty, measure_resume, measure_steps
 from stalls import GUESTS, measure_stalls
+from upstream import measure_upstream
 from waiting import measure_waiting
 
-TOPICS = ("process", "steps", "calls", "resume", "empty", "waiting", "stalls")
+TOPICS = ("process", "steps", "calls", "tools", "resume", "empty", "waiting", "stalls")
 MANY, MANY_QUICK = 1_000_000, 20_000
 
 
@@ -34,6 +35,7 @@ async def measure(figures: Figures, folder: Path, topics: list[str], *, quick: b
         "process": lambda: measure_process(figures, quick=quick),
         "steps": lambda: measure_steps(figures, folder, peers, 200 if quick else 1000, 1 if quick else 5),
         "calls": lambda: measure_calls(figures, folder),
+        "tools": lambda: measure_upstream(figures, folder),
         "resume": lambda: measure_resume(figures, folder, [100] if quick else [1_000, 10_000]),
         "empty": lambda: measure_empty(figures, folder),
         "waiting": lambda: measure_waiting(figures, folder, MANY_QUICK if quick else MANY),
