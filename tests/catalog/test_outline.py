@@ -139,5 +139,8 @@ def test_a_drawing_is_bounded() -> None:
     text, _ = drawn("def run():\n" + "    tools.fetch(url='x')\n" * 2000)
     deep = "Steps(steps=[" * 80 + "f" + "])" * 80
 
+    calls = "".join(f"def f{n}():\n" + f"    f{n + 1}()\n" * 300 for n in range(8)) + "def f8(): ...\n"
+
     assert len(text.split("\n")) <= 501
+    assert drawn(f"{calls}def run():\n    f0()\n")[0] == "w"
     assert len(drawn(f"from stepwell import *\nwf = Workflow('p', steps=[{deep}])\n")[0]) < 20_000

@@ -125,8 +125,9 @@ def check_nodes(tree: ast.Module, origins: Origins) -> None:
     Raises:
         InvalidSource: with the line.
     """
+    imported = _imported(tree)
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not _is_ours(node.func, tree, origins):
+        if not isinstance(node, ast.Call) or not _is_ours(node.func, imported, origins):
             continue
         names = [keyword.arg for keyword in node.keywords]
         kind = origins.last(node.func)
@@ -164,14 +165,14 @@ def flatten(nodes: tuple[NodeSource, ...]) -> Iterator[NodeSource]:
             yield from flatten(branch.nodes)
 
 
-def _is_ours(func: ast.expr, tree: ast.Module, origins: Origins) -> bool:
+def _is_ours(func: ast.expr, imported: set[str], origins: Origins) -> bool:
     name = origins.last(func)
     if name not in KINDS and name != "Workflow":
         return False
     root = func
     while isinstance(root, ast.Attribute):
         root = root.value
-    return isinstance(root, ast.Name) and root.id in _imported(tree)
+    return isinstance(root, ast.Name) and root.id in imported
 
 
 def _imported(tree: ast.Module) -> set[str]:

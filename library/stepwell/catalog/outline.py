@@ -170,6 +170,7 @@ class _Reader:
         function = self._functions.get(root) if not name else None
         if function is None or root in self._open or len(self._open) > _MAX_CALLS:
             return None
+        self._left -= 1  # also where nothing is found: functions that call functions are many
         self._open.append(root)
         nodes = [node for item in call.args for node in self._expression(item)]
         nodes += self._block(function.body)

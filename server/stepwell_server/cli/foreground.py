@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 
 import click
 
@@ -66,7 +67,10 @@ class Foreground:
         while True:
             events = await self.app.engine.timeline(run_id, after=seen, limit=PAGE)
             lines = await self.app.engine.logs(run_id, after=read, limit=PAGE)
-            for item in sorted((*events, *lines), key=lambda item: item.at):
+            # Events keep their own order: the end of a short step is noted with an earlier time than its beginning.
+            times = accumulate((event.at for event in events), max)
+            dated = [*zip(times, events, strict=True), *((line.at, line) for line in lines)]
+            for _, item in sorted(dated, key=lambda pair: pair[0]):
                 if isinstance(item, Event):
                     self.view.show(item)
                 else:

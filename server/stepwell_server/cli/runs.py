@@ -235,10 +235,13 @@ def _part_lines(name: str, run: Run, items: list[Any]) -> list[str]:
 
 
 def _timeline_lines(run: Run, events: list[Event]) -> list[str]:
-    return columns(
-        (duration(event.at - run.created_at), event.type, event_line(event) or short_value(event.data))
-        for event in events
-    )
+    heads = columns((duration(event.at - run.created_at), event.type) for event in events)
+    width = max(map(len, heads), default=0)
+    # Not as a column: nodes inside of others are indented.
+    return [
+        f"{head.ljust(width)}  {event_line(event) or short_value(event.data)}".rstrip()
+        for head, event in zip(heads, events, strict=True)
+    ]
 
 
 def _step_lines(steps: list[StepItem]) -> list[str]:
