@@ -15,6 +15,7 @@ from stepwell.models import ModelHost
 from stepwell.packages import Environments, Shelf
 from stepwell.store.database import Database, open_database
 from stepwell.tools import NetworkPolicy, Secrets, Toolbox, open_toolbox
+from stepwell.tools.ranking import Meanings
 from stepwell_sandbox.memory import available_bytes
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
@@ -72,7 +73,9 @@ async def open_app(
             open_index(database, settings.search.options(), place.search_lock, work=execute)
         )
         catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake)
-        tools = await stack.enter_async_context(_open_tools(place, settings))
+        tools = await stack.enter_async_context(
+            _open_tools(place, settings, Meanings(indexing.models, database, indexing.wake))
+        )
         if sandbox is None:
             # Without runs to execute no process is kept ready.
             pool = settings.sandbox.pool if execute else 0
@@ -105,7 +108,7 @@ async def open_app(
         yield App(place, settings, database, catalog, folder, indexing, tools, models, sandbox, engine)
 
 
-def _open_tools(place: Home, settings: Settings) -> AbstractAsyncContextManager[Toolbox]:
+def _open_tools(place: Home, settings: Settings, meanings: Meanings) -> AbstractAsyncContextManager[Toolbox]:
     return open_toolbox(
         place.tools,
         network=NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private),
@@ -115,4 +118,5 @@ def _open_tools(place: Home, settings: Settings) -> AbstractAsyncContextManager[
         modules=[found.module_of(name, place.path) for name, found in settings.python.items()],
         kept=place.listings,
         secrets=Secrets(settings.secret_rules(place.path)),
+        meanings=meanings,
     )

@@ -178,3 +178,16 @@ async def test_a_broken_model_leaves_search_by_words(tmp_path: Path, models: Pat
                 found = await session.search("parse json")
                 assert (found.mode, found.items[0].workflow.name) == ("lexical", "fetch_json")
                 await asyncio.sleep(0.02)
+
+
+async def test_tools_are_found_by_what_is_meant(models: Path) -> None:
+    async with Session() as session:
+        tools = session.app.tools
+        async with asyncio.timeout(60):
+            found = await tools.search_tools("retrieve the contents of a web site", 3)
+            while found.mode != "hybrid" or found.pending:
+                await asyncio.sleep(0.02)
+                found = await tools.search_tools("retrieve the contents of a web site", 3)
+        assert found.items[0].spec.name in {"fetch", "curl.get"}
+        assert found.items[0].why.startswith("meaning 0.")
+        assert found.model == "all-MiniLM-L6-v2-int8"

@@ -63,6 +63,11 @@ class Indexing:
         self._seen = -1
 
     @property
+    def models(self) -> Models:
+        """The models of this process."""
+        return self._models
+
+    @property
     def problem(self) -> str:
         """Why meanings cannot be compared, if something is wrong with the model."""
         return self._models.problem

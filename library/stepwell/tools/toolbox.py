@@ -21,7 +21,7 @@ from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
 from stepwell.tools.openapi import OpenApi, OpenApiSource
 from stepwell.tools.python import PythonModule, PythonSource
-from stepwell.tools.ranking import ToolRanking
+from stepwell.tools.ranking import Meanings, ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
@@ -66,12 +66,13 @@ class Toolbox:
         problems: tuple[str, ...] = (),
         *,
         sources: Iterable[Source] = (),
+        meanings: Meanings | None = None,
     ) -> None:
         self._rules, self._network, self._secrets = rules, network, secrets
         self._throttle = Throttle(rules.limits)
         self._problems = problems
         self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
-        self._ranking = ToolRanking()
+        self._ranking = ToolRanking(meanings)
         self._parts = {source.name: _Part(source) for source in sources}
 
     @property
@@ -219,6 +220,7 @@ async def open_toolbox(
     modules: Sequence[PythonModule] = (),
     kept: Path | None = None,
     secrets: Secrets | None = None,
+    meanings: Meanings | None = None,
 ) -> AsyncGenerator[Toolbox, None]:
     """Open the built-in tools, those of the folder's `*.yaml` files, of MCP servers, HTTP services and Python modules.
 
@@ -246,7 +248,9 @@ async def open_toolbox(
             others.append(made or OpenApiSource(cast(OpenApi, origin), name, web, hidden.reveal))
             stack.push_async_callback(others[-1].close)
         known = [*upstreams, *others]
-        toolbox = Toolbox(tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=known)
+        toolbox = Toolbox(
+            tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=known, meanings=meanings
+        )
         try:
             yield toolbox
         finally:
