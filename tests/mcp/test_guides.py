@@ -56,8 +56,9 @@ async def test_guides_are_a_tool_and_resources(mode: str, tmp_path: Path) -> Non
         assert "Topics: authoring" in (await refused(client, "get_guide", topic="nothing"))["hint"]
         with pytest.raises(MCPError):
             await client.read_resource("stepwell://guide/nothing")
-        [template] = (await client.list_resource_templates()).resource_templates
+        template, artifacts = (await client.list_resource_templates()).resource_templates
         assert template.uri_template == "stepwell://guide/{topic}"
+        assert artifacts.uri_template == "stepwell://artifact/{run_id}/{name}"
 
 
 # What the examples are run with; `{base}` is a server of this test.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.types import ToolListChangedNotification
 
 from mcp_clients import ADD, MODES, call, connect, http_server, in_memory, over_stdio, refused, value_of
@@ -304,3 +304,22 @@ async def test_code_that_was_run_once_becomes_a_workflow_with_its_constants_as_p
         assert again["output"] == 3
         shown = await call(client, "read_artifact", run_id=again["run_id"], name="words")
         assert json.loads(shown["text"]) == ["a", "b", "c"]
+
+
+@pytest.mark.row("P29")
+async def test_artifacts_are_resources(tmp_path: Path) -> None:
+    code = (
+        'artifacts.save("a/b c", "text", description="Said", metadata={"n": 1})\n'
+        'artifacts.save("bin", b"\\x00\\xff")\nartifacts.save("data", {"x": [1]})\n'
+    )
+    async with in_memory(tmp_path, "auto") as client:
+        run = await call(client, "run_code", code=code)
+        listed = {item.name: item for item in (await client.list_resources()).resources}
+        assert (listed["a/b c"].description, listed["a/b c"].size) == ("Said", 4)
+        read: dict[str, Any] = {}
+        for name in ("a/b c", "bin", "data"):
+            [content] = (await client.read_resource(listed[name].uri)).contents
+            read[name] = getattr(content, "text", None) or getattr(content, "blob", None)
+        assert (read["a/b c"], read["bin"], json.loads(read["data"])) == ("text", "AP8=", {"x": [1]})
+        with pytest.raises(MCPError, match="no artifact"):
+            await client.read_resource(f"stepwell://artifact/{run['run_id']}/none")

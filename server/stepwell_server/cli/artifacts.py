@@ -39,13 +39,14 @@ def artifacts() -> None:
 
 
 @click.command(cls=Command, name="list")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.pass_obj
-def list_artifacts(invocation: Invocation, run_id: str) -> None:
-    """List what RUN has saved."""
+def list_artifacts(invocation: Invocation, run_id: str | None) -> None:
+    """List what RUN has saved; without it, the newest artifact of every name."""
 
     async def load(app: App) -> Sequence[Artifact]:
-        await app.engine.get(run_id)
+        if run_id is not None:
+            await app.engine.get(run_id)
         return await app.engine.artifacts(run_id)
 
     found = in_app(invocation, load)
@@ -55,7 +56,7 @@ def list_artifacts(invocation: Invocation, run_id: str) -> None:
     ]
     invocation.put(
         {"run_id": run_id, "artifacts": [_describe(item) for item in found]},
-        "\n".join(columns(rows) or ["The run has saved nothing."]),
+        "\n".join(columns(rows) or ["Nothing is saved."]),
     )
 
 
@@ -86,6 +87,8 @@ def _describe(artifact: Artifact) -> JsonObject:
         "media_type": artifact.media_type,
         "size": artifact.size,
         "description": artifact.description,
+        "metadata": artifact.metadata,
+        "run_id": artifact.run_id,
         "created_at": artifact.created_at,
     }
 

@@ -12,12 +12,13 @@ from mcp.server.mcpserver import Context
 from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateSecurity
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, InputRequiredResult, Tool
+from mcp.types import CallToolResult, InputRequiredResult, Resource, Tool
 
 from stepwell.engine import StartOptions
 from stepwell.errors import NotFound, StepwellError
 from stepwell_server.app import App
 from stepwell_server.surface.arguments import DEFAULT_WAIT_S
+from stepwell_server.surface.artifact_resources import add_artifacts, list_artifacts
 from stepwell_server.surface.entries import make_entries
 from stepwell_server.surface.guide import add_guides
 from stepwell_server.surface.leads import Leads
@@ -57,10 +58,15 @@ class StepwellServer(MCPServer[Any]):
         self.watch = PinnedWatch(app, self._audience.tell)
         self._announce_changes()
         add_guides(self)
+        add_artifacts(self, app)
 
     async def list_tools(self) -> list[Tool]:
         """Return the fixed tools, then the pinned workflows."""
         return [entry.tool() for entry in self._entries.values()] + await list_pinned(self._app)
+
+    async def list_resources(self) -> list[Resource]:
+        """Return the guides, then what runs have saved."""
+        return await super().list_resources() + await list_artifacts(self._app)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
