@@ -73,9 +73,8 @@ async def open_app(
             open_index(database, settings.search.options(), place.search_lock, work=execute)
         )
         catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake)
-        tools = await stack.enter_async_context(
-            _open_tools(place, settings, Meanings(indexing.models, database, indexing.wake))
-        )
+        meanings = Meanings(indexing.models, database, indexing.wake)
+        tools = await stack.enter_async_context(open_tools(place, settings, kept=place.listings, meanings=meanings))
         if sandbox is None:
             # Without runs to execute no process is kept ready.
             pool = settings.sandbox.pool if execute else 0
@@ -108,7 +107,10 @@ async def open_app(
         yield App(place, settings, database, catalog, folder, indexing, tools, models, sandbox, engine)
 
 
-def _open_tools(place: Home, settings: Settings, meanings: Meanings) -> AbstractAsyncContextManager[Toolbox]:
+def open_tools(
+    place: Home, settings: Settings, *, kept: Path | None = None, meanings: Meanings | None = None
+) -> AbstractAsyncContextManager[Toolbox]:
+    """Open the tools of a home; listings of servers are `kept` in a folder."""
     return open_toolbox(
         place.tools,
         network=NetworkPolicy(settings.http.allow_hosts, settings.http.allow_private),
@@ -116,7 +118,7 @@ def _open_tools(place: Home, settings: Settings, meanings: Meanings) -> Abstract
         servers=[found.server(name) for name, found in settings.mcp_servers.items() if not found.disabled],
         apis=[found.api(name, place.path) for name, found in settings.openapi.items()],
         modules=[found.module_of(name, place.path) for name, found in settings.python.items()],
-        kept=place.listings,
+        kept=kept,
         secrets=Secrets(settings.secret_rules(place.path)),
         meanings=meanings,
     )

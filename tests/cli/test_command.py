@@ -162,6 +162,51 @@ def test_doctor_tells_what_works(stepwell: Stepwell) -> None:
     assert not (stepwell.home.parent / "elsewhere").exists()
 
 
+def test_doctor_names_the_sources_of_tools_that_cannot_be_used(stepwell: Stepwell) -> None:
+    stepwell.home.mkdir()
+    raw = Path(__file__).parent.parent / "support" / "raw_server.py"
+    (stepwell.home / "one.py").write_text(
+        "from stepwell.host_tools import tool\nprint('loading')\n@tool\ndef one() -> int: return 1\n"
+    )
+    (stepwell.home / "stops.py").write_text("raise SystemExit(3)\n")
+    (stepwell.home / "stepwell.toml").write_text(
+        f"""
+        [mcp_servers.raw]
+        command = "{sys.executable}"
+        args = ["-I", "-S", "{raw}"]
+        [mcp_servers."my gone"]
+        command = "stepwell-no-such-program"
+        [mcp_servers.off]
+        command = "stepwell-no-such-program"
+        disabled = true
+        [openapi.shop]
+        document = "absent.json"
+        [python.one]
+        file = "one.py"
+        [python.stops]
+        file = "stops.py"
+        """
+    )
+
+    report = stepwell("doctor", "--output", "json").data
+
+    assert report["ok"]  # workflows run without them
+    found = [check for check in report["checks"] if check["name"] == "tools"][1:]
+    said = {check["details"]["section"]: check for check in found if "section" in check["details"]}
+    assert {section: check["verdict"] for section, check in said.items()} == {
+        "mcp_servers.raw": "ok",
+        'mcp_servers."my gone"': "warn",
+        "openapi.shop": "warn",
+        "python.one": "ok",
+        "python.stops": "warn",
+    }
+    assert "1 tool in tools.one" in said["python.one"]["text"]
+    assert "stepwell-no-such-program" in said['mcp_servers."my gone"']["text"]
+    assert '[mcp_servers."my gone"] in ' in said['mcp_servers."my gone"']["mend"]
+    assert "absent.json" in said["openapi.shop"]["text"]
+    assert "not tried, since disabled: [mcp_servers.off]" in [check["text"] for check in found]
+
+
 def test_doctor_and_config_check_name_the_mistakes(stepwell: Stepwell) -> None:
     stepwell.home.mkdir()
     (stepwell.home / "stepwell.toml").write_text("[http]\nallow_host = []\n")

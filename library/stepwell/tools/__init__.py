@@ -5,6 +5,7 @@ from stepwell.tools.network import NetworkPolicy, is_host_pattern
 from stepwell.tools.rules import DoubtRule, Policy, ToolRules
 from stepwell.tools.secret_sources import FromCommand, FromEnvironment, FromFile, FromKeyring
 from stepwell.tools.secrets import SecretRule, Secrets
+from stepwell.tools.sources import Tried
 from stepwell.tools.tool import OutcomeUnknown
 from stepwell.tools.toolbox import Toolbox, open_toolbox
 
@@ -21,6 +22,7 @@ __all__ = [
     "Secrets",
     "ToolRules",
     "Toolbox",
+    "Tried",
     "is_host_pattern",
     "open_toolbox",
     "signature",

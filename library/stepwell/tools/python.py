@@ -5,8 +5,10 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 import typing
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,7 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import Binary, CallContext, ToolSpec
 from stepwell.sdk.exceptions import ToolError
 from stepwell.tools.messages import clean, failure, invalid
+from stepwell.tools.mistakes import dotted
 from stepwell.tools.sources import make_identifier
 from stepwell.tools.tool import OutcomeUnknown, Tool
 
@@ -42,6 +45,7 @@ class PythonSource:
 
     def __init__(self, module: PythonModule, namespace: str) -> None:
         self.name = namespace
+        self.section = dotted(["python", module.name])
         self.revision = 0
         self.problem = ""
         self._module = module
@@ -67,9 +71,9 @@ class PythonSource:
     async def _load(self) -> None:
         try:
             async with asyncio.timeout(LOAD_S):
-                self._tools = await asyncio.to_thread(_load_tools, self._module, self.name)
+                self._tools = await _in_thread(lambda: _load_tools(self._module, self.name))
             self.revision += 1
-        except Exception as error:  # noqa: BLE001  the operator's own code: whatever is wrong with it is told to them
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the operator's own code: whatever is wrong with it is told to them
             self.problem = clean(f"python {self._module.name}: {type(error).__name__}: {error}", 500)
 
 
@@ -121,7 +125,7 @@ class FunctionTool:
             raise failure(spec.name, f"{spec.name}: {error}", code=error.code, retryable=error.retryable) from error
         except PydanticSerializationError as error:
             raise failure(spec.name, f"{spec.name}: its value is no JSON: {error}", code="bad_answer") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failure(spec.name, f"{spec.name}: {type(error).__name__}: {error}", code="tool_error") from error
 
     def _read(self, arguments: JsonObject) -> dict[str, Any]:
@@ -132,6 +136,33 @@ class FunctionTool:
             where = ".".join(str(part) for part in first["loc"])
             raise invalid(self.spec.name, f"{self.spec.name}: {where}: {first['msg']}") from error
         return {name: getattr(read, name) for name in read.model_fields_set}
+
+
+async def _in_thread(load: Callable[[], list[Tool]]) -> list[Tool]:
+    """Load in a thread that holds up nobody's end: a module may wait for ever."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[list[Tool]] = loop.create_future()
+
+    def settle(tools: list[Tool], error: BaseException | None) -> None:
+        if done.done():  # nobody waits any more
+            return
+        if error is None:
+            done.set_result(tools)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        tools: list[Tool] = []
+        failed: BaseException | None = None
+        try:
+            tools = load()
+        except BaseException as error:  # noqa: BLE001  it is raised where the tools are waited for
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, tools, failed)
+
+    threading.Thread(target=work, name="stepwell-python", daemon=True).start()
+    return await done
 
 
 def _load_tools(module: PythonModule, namespace: str) -> list[Tool]:

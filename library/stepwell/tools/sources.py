@@ -3,6 +3,7 @@
 import keyword
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from stepwell.tools.tool import Tool
@@ -13,8 +14,26 @@ RESERVED = frozenset({"call", "list", "search"})
 _OUTSIDE = re.compile(r"[^A-Za-z0-9_]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a source that was asked for its tools."""
+
+    name: str
+    section: str
+    """Where `stepwell.toml` describes it."""
+    tools: int
+    problem: str
+    late: bool
+    """It had no time to tell: the problem, if there is one, is of before."""
+
+
 class Source(Protocol):
     """Tools under one namespace."""
+
+    @property
+    def section(self) -> str:
+        """Where `stepwell.toml` describes it: `mcp_servers.github`."""
+        ...
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from stepwell.tools.ranking import Meanings, ToolRanking
 from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
-from stepwell.tools.sources import Source, name_sources
+from stepwell.tools.sources import Source, Tried, name_sources
 from stepwell.tools.throttle import Throttle
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream import McpServer, open_upstreams
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stepwell.tools.validating import Validator
 
 MAX_COMMANDS = 16  # processes at one time; our choice
+MAX_TRIED = 4  # sources that are tried at one time
 PREPARE_S = 10.0  # for all listings; a server that is slower is there the next time
 
 
@@ -92,6 +93,27 @@ class Toolbox:
             _, late = await asyncio.wait(looks, timeout=PREPARE_S)
             for look in late:  # the source itself goes on
                 look.cancel()
+
+    async def try_sources(self, within_s: float) -> list[Tried]:
+        """Ask every source for its tools, a few at one time, as long as the time lasts."""
+        places = asyncio.Semaphore(MAX_TRIED)
+
+        async def ask(part: _Part) -> None:
+            async with places:
+                await part.source.prepare()
+
+        asked = {name: asyncio.create_task(ask(part)) for name, part in self._parts.items()}
+        late = set[asyncio.Task[None]]()
+        if asked:
+            _, late = await asyncio.wait(asked.values(), timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        sources = {name: part.source for name, part in self._parts.items()}
+        return [
+            Tried(name, source.section, len(source.tools()), source.problem, asked[name] in late)
+            for name, source in sources.items()
+        ]
 
     def list_tools(self) -> list[ToolSpec]:
         """Return all known tools, ordered by name, denied ones too."""

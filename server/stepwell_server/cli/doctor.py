@@ -14,7 +14,6 @@ import click
 from stepwell.errors import StepwellError
 from stepwell.model import JsonObject
 from stepwell.store.database import open_database
-from stepwell.tools import open_toolbox
 from stepwell_sandbox.open import probe
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.doctor_memory import examine_memory
@@ -24,6 +23,7 @@ from stepwell_server.cli.package_findings import package_findings
 from stepwell_server.cli.report import Exit, Invocation
 from stepwell_server.cli.search_findings import search_findings
 from stepwell_server.cli.text import block, one_line
+from stepwell_server.cli.tool_findings import tool_findings
 from stepwell_server.cli.workers import serving
 from stepwell_server.home import Home, find_home
 from stepwell_server.settings import Settings, load_settings
@@ -53,7 +53,7 @@ async def _examine(home: Home) -> list[Finding]:
         lambda: _store(home),
         lambda: _sandbox(settings),
         lambda: examine_memory(home, settings),
-        lambda: _tools(home),
+        lambda: tool_findings(home, settings),
         lambda: package_findings(home, settings),
         lambda: search_findings(home, settings),
     ]
@@ -120,15 +120,6 @@ async def _sandbox(settings: Settings) -> list[Finding]:
     except StepwellError as error:
         return [Finding("sandbox", "fail", error.message, error.hint)]
     return isolation_findings(report)
-
-
-async def _tools(home: Home) -> list[Finding]:
-    async with open_toolbox(home.tools if home.tools.is_dir() else None) as toolbox:
-        names = [spec.name for spec in toolbox.list_tools()]
-        problems = list(toolbox.problems)
-    details: JsonObject = {"tools": names, "problems": problems}
-    found = [Finding("tools", "ok", ", ".join(names), details=details)]
-    return found + [Finding("tools", "warn", problem) for problem in problems]
 
 
 def _curl() -> Finding:

@@ -15,6 +15,7 @@ from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.tools.exchange import Request, WebClient, http_failure, translated
 from stepwell.tools.messages import clean, failure
+from stepwell.tools.mistakes import dotted
 from stepwell.tools.network import Refused, read_url
 from stepwell.tools.openapi.operations import BadDocument, Operation, find_base, read_operations
 from stepwell.tools.openapi.tool import OperationTool
@@ -44,6 +45,7 @@ class OpenApiSource:
 
     def __init__(self, api: OpenApi, namespace: str, web: WebClient, reveal: Reveal) -> None:
         self.name = namespace
+        self.section = dotted(["openapi", api.name])
         self.revision = 0
         self.problem = ""
         self._api = api

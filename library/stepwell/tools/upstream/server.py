@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.tools.messages import clean, failure
+from stepwell.tools.mistakes import dotted
 from stepwell.tools.sources import make_identifier
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream.config import McpServer, Reveal
@@ -30,6 +31,7 @@ class UpstreamSource:
     def __init__(self, server: McpServer, namespace: str, kept: Path | None, reveal: Reveal) -> None:
         self.server = server
         self.name = namespace
+        self.section = dotted(["mcp_servers", server.name])
         self.revision = 0
         self.problem = ""
         self._reveal = reveal
@@ -75,7 +77,7 @@ class UpstreamSource:
                 f"{self.name}: the MCP server cannot be reached: {error}",
                 code="not_started",
                 retryable=True,
-                hint=f"The operator can look at [mcp_servers.{self.server.name}] in stepwell.toml.",
+                hint=f"The operator can look at [{self.section}] in stepwell.toml.",
             ) from error
         self.problem = ""
         if not self._fresh:
