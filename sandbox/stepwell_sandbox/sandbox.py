@@ -53,6 +53,7 @@ class ConfinedSandbox:
         self._guest_code = guest_code
         self._base = base
         self._machine: Machine | None = base[0] if base else None
+        self._making: asyncio.Task[Machine] | None = None
         self._found: Found | None = base[1] if base else None
         self._environments = EnvironmentSandboxes(self._start_environment)
         self._link: Link | PlainStart | None = None
@@ -81,8 +82,10 @@ class ConfinedSandbox:
             for link in (*self._retired, *([self._link] if self._link else [])):
                 await link.close()
             self._link = None
-        if self._machine and self._base is None:
-            await asyncio.to_thread(self._machine.folder.remove)
+        if self._making:
+            await asyncio.wait([self._making])
+            if self._making.exception() is None:
+                await asyncio.to_thread(self._making.result().folder.remove)
 
     @property
     def level(self) -> str:
@@ -190,20 +193,27 @@ class ConfinedSandbox:
     async def _start(self) -> Link | PlainStart:
         if sys.platform == "win32":
             raise SandboxUnavailable("this system cannot isolate workflows", hint=mend.leave_system(sys.platform))
-        if self._machine is None:
-            try:
-                folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)
-            except OSError as error:
-                raise SandboxUnavailable(
-                    f"the sandbox has no folder: {error}",
-                    hint="Set scratch_root to a folder this user can write to.",
-                ) from error
-            interpreter, most = await asyncio.to_thread(find_interpreter), self._limits.scratch_bytes
-            self._machine = Machine(interpreter, folder, self._guest_entry, scratch_bytes=most)
+        machine = self._machine
+        if machine is None:
+            # A thread goes on when whoever waits for it is cancelled, and what it makes must not stay.
+            if self._making is None or self._making.done():
+                self._making = asyncio.create_task(self._make_machine())
+            machine = self._machine = await asyncio.shield(self._making)
         if self._found is None:
-            self._found, link = await choose(self._minimum, self._machine)
+            self._found, link = await choose(self._minimum, machine)
             return link
-        return await start_again(self._found, self._machine)
+        return await start_again(self._found, machine)
+
+    async def _make_machine(self) -> Machine:
+        interpreter = await asyncio.to_thread(find_interpreter)
+        try:
+            folder = await asyncio.to_thread(Folder, self._scratch_root, self._guest_code)
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"the sandbox has no folder: {error}",
+                hint="Set scratch_root to a folder this user can write to.",
+            ) from error
+        return Machine(interpreter, folder, self._guest_entry, scratch_bytes=self._limits.scratch_bytes)
 
     def _retirement(self, link: Link | PlainStart) -> Callable[[], None]:
         """Return what to do when a guest of `link` breaks the protocol: it may know the layout of its siblings."""

@@ -116,6 +116,15 @@ async def test_the_event_loop_is_free_while_the_sandbox_starts(tmp_path: Path) -
     assert turns > 10
 
 
+async def test_a_sandbox_that_is_closed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(20):  # a moment later each
+        async with asyncio.timeout(30), sandbox(tmp_path, pool=1):
+            await asyncio.sleep(n / 1000)
+        assert names_in(tmp_path) == []
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
 async def test_a_cancelled_open_leaves_no_process(tmp_path: Path) -> None:
     async with asyncio.timeout(30), sandbox(tmp_path, pool=0) as opened:
         await opened.report()
