@@ -53,6 +53,8 @@ class Functions:
                 return [tool_summary(hit.spec) | {"score": hit.score} for hit in tools.items]
             case "agents.list":
                 return [agent_summary(agent) for agent in self._models.list_agents()]
+            case "agents.overrides":
+                return dict(self._models.list_overrides())
             case _:
                 raise NotFound(f"there is no function {name!r}")
 

@@ -117,13 +117,17 @@ def next_step(run: Run) -> str:
         case RunStatus.CANCELLED:
             return f"Cancelled. resume_run(run_id={run.id!r}) goes on from its last step."
         case RunStatus.FAILED | RunStatus.DEAD:
-            discard = (
-                f"; resume_run(run_id={run.id!r}, decision='discard') puts it away" if run.status == "dead" else ""
-            )
-            return (
-                "Mend what error says (create_workflow with replace=true for a fix, then start anew), or call "
-                f"resume_run(run_id={run.id!r}) to try again from the failed step{discard}."
-            )
+            return _next_for_failed(run)
+
+
+def _next_for_failed(run: Run) -> str:
+    if run.error is not None and run.error.code == "budget_exceeded":
+        return "Tell the user what it has cost and would need, see error; if they agree, do what its hint says."
+    discard = f"; resume_run(run_id={run.id!r}, decision='discard') puts it away" if run.status == "dead" else ""
+    return (
+        "Mend what error says (create_workflow with replace=true for a fix, then start anew), or call "
+        f"resume_run(run_id={run.id!r}) to try again from the failed step{discard}."
+    )
 
 
 def _next_for_waits(run: Run, get: str) -> str:

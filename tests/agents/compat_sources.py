@@ -292,3 +292,17 @@ workflow = Workflow(
     ],
 )
 '''
+
+CREDENTIALS = """
+from stepwell.compat.sagewai import InferenceParams, get_worker_credentials
+def try_it():
+    try:
+        InferenceParams(temperature=3)
+    except ValueError as error:
+        return str(error)
+params = InferenceParams(api_base="http://localhost:11434")
+async def read():
+    return get_worker_credentials()
+inside = await ctx.step("read", read)
+[inside.model_overrides, inside.inference_overrides, try_it(), [params.temperature, params.timeout, params.api_base]]
+"""

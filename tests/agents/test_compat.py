@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from agents import compat_sources as sources
 from stepwell.catalog.analysis import analyse
+from stepwell.compat.sagewai import get_worker_credentials
 from stepwell.errors import InvalidSource
 from stepwell.model import Run
 from stepwell_server import Session
@@ -136,3 +137,37 @@ def test_a_source_of_another_system_is_told_its_import() -> None:
     [warning] = [item for item in analyse(source, name="w").warnings if item.code == "missing_package"]
 
     assert "import the same names from `stepwell.compat.sagewai`" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("from sagewai import UniversalAgent", "Import the same names from stepwell.compat.sagewai"),
+        ("from agnt5.types import event", "Import the same names from stepwell.compat.agnt5"),
+        ("from stepwell.compat.sagewai import WorkflowWorker", "Leave out what the server does by itself: workers"),
+        ("from stepwell.compat.agnt5.types import event", "each with all its names"),
+        ("Agent('a')", "Add the line: from stepwell import Agent"),
+        ("agnt('a')", ""),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_missing_name_is_told_where_it_is(session: Session, source: str, hint: str):
+    run = await session.run_code(source)
+    assert run.error is not None
+    assert hint in run.error.hint if hint else not run.error.hint
+
+
+@pytest.mark.row("S36", "S37")
+@pytest.mark.asyncio
+async def test_a_run_of_sagewai_sees_its_workers_models(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STEPWELL_MODELS", "default=ollama/llama3.2")
+    async with Session(home) as session:
+        run = await session.run_code(sources.CREDENTIALS)
+
+    assert output_of(run) == [
+        {"default": "ollama/llama3.2"},
+        None,
+        "temperature is a number from 0 to 2, not 3",
+        [0.7, 120.0, None],
+    ]
+    assert get_worker_credentials() is None

@@ -56,6 +56,7 @@ async def test_clients_see_agents_tokens_and_what_a_stopped_run_would_need(home:
         "session_by_model": {"claude-test": sums},
     }
     assert stopped["error"]["code"] == "budget_exceeded"
+    assert stopped["next"].startswith("Tell the user what it has cost")
     assert f"resume_run(run_id='{stopped['run_id']}', budget_usd=" in stopped["error"]["hint"]
 
 
@@ -78,5 +79,7 @@ def test_the_command_line_asks_lists_and_replays_without_a_key(home: Path, model
     assert told["today"]["claude-test"]["cost_usd"] == 0.01
     assert told["models"][0]["model"] == "claude-test"
     assert "echo: On x" in stepwell("run", "ask", "topic=x", "--turns-from", "one", key=False)
-    assert "stepwell resume --budget-usd" in stepwell("run", "ask", "topic=x", "--budget-usd", "0.5", code=1)
+    stopped = stepwell("run", "ask", "topic=x", "--run-id", "two", "--budget-usd", "0.5", code=1)
+    assert "`stepwell resume two --budget-usd " in stopped
+    assert "To go on from here" not in stopped
     assert len(models.requests) == 1

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from stepwell.catalog.origins import Origins
+from stepwell.compat import SYSTEMS
 from stepwell.model import Warn
 from stepwell.model.requirements import normal_name
 
@@ -45,8 +46,7 @@ _CALLS = _table(
 )
 _FILE_METHODS = frozenset({"read_text", "write_text", "read_bytes", "write_bytes"})
 # Frameworks whose workflows are written the same way here.
-_FRAMEWORKS = frozenset({"agnt5", "ninetrix", "definable", "sagewai", "py_code_mode"})
-_COMPAT = _FRAMEWORKS - {"py_code_mode"}
+_FRAMEWORKS = frozenset({*SYSTEMS, "py_code_mode"})
 _GUEST_PACKAGES = frozenset({"stepwell"})
 _DISTRIBUTIONS = {  # import name -> name on the index, where they differ
     "yaml": "pyyaml",
@@ -126,7 +126,7 @@ def _missing(name: str, line: int) -> Warn:
 
 def _framework(name: str) -> str:
     native = "import workflow, WorkflowContext, Workflow, function or Agent from `stepwell`"
-    if name not in _COMPAT:
+    if name not in SYSTEMS:
         return f"`{name}` is not in the sandbox: {native}."
     return f"`{name}` is not in the sandbox: import the same names from `stepwell.compat.{name}`, or {native}."
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepwell.compat.credentials import InferenceParams, WorkerCredentials, get_worker_credentials
 from stepwell.compat.ignoring import Store, ignore
 from stepwell.sdk import agent_nodes
 from stepwell.sdk.agents import Agent
@@ -16,6 +17,22 @@ from stepwell.sdk.flow import run_inside
 from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
 from stepwell.sdk.runtime import operate, runtime
 from stepwell.sdk.workflow import Workflow
+
+__all__ = [
+    "ApprovalGate",
+    "ConditionalAgent",
+    "DurableWorkflow",
+    "InMemoryStore",
+    "InferenceParams",
+    "LoopAgent",
+    "ParallelAgent",
+    "PostgresStore",
+    "SequentialAgent",
+    "SqliteWorkflowStore",
+    "UniversalAgent",
+    "WorkerCredentials",
+    "get_worker_credentials",
+]
 
 _KEYS = "keys and addresses of models are in the server's configuration"
 

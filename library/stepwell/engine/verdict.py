@@ -6,6 +6,8 @@ import re
 import signal
 from dataclasses import dataclass
 
+import stepwell
+from stepwell.compat import SYSTEMS
 from stepwell.engine.limiting import RunLimits
 from stepwell.engine.view import dump_error, error_info
 from stepwell.errors import GuestCrashed, NonDeterminism, ProtocolViolation
@@ -99,6 +101,8 @@ def failure_hint(failure: frames.Failure) -> str:
         )
     if failure.type in ("ModuleNotFoundError", "ImportError"):
         return _import_hint(failure.message)
+    if failure.type == "NameError" and (found := re.match(r"name '(\w+)' is not defined", failure.message)):
+        return f"Add the line: from stepwell import {found[1]}" if found[1] in stepwell.__all__ else ""
     return ""
 
 
@@ -108,8 +112,15 @@ def _import_hint(message: str) -> str:
             "At this machine's isolation level compiled modules are loaded when the run begins: import this one by its "
             "full name at the top of the source."
         )
+    if re.search(r"(No module named|from) 'stepwell\b", message):
+        return (
+            "Stepwell has no such name. Leave out what the server does by itself: workers, monitors, dead letters, "
+            "triggers. stepwell.compat has the modules ninetrix, agnt5, definable and sagewai, each with all its names."
+        )
     found = re.search(r"No module named '([\w.]+)'", message)
     name = found[1].partition(".")[0] if found else "NAME"
+    if name in SYSTEMS:
+        return f"Import the same names from stepwell.compat.{name}, which has them without further modules."
     return (
         "A workflow has the standard library and the packages that it declares. Use tools.fetch, tools.curl or another "
         f"tool, or begin the source with these lines, if the operator allows the package (its name on the index may "

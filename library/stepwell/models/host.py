@@ -63,6 +63,10 @@ class ModelHost:
         """Return the configured agents by name."""
         return self._agents
 
+    def list_overrides(self) -> Mapping[str, str]:
+        """Return what this process asks in place of models, by their names."""
+        return self.names.overrides
+
     def missing(self, model: Model) -> str | None:
         """Return what keeps this process from asking a model; None if nothing does."""
         endpoint = self.names.endpoint(model.endpoint)

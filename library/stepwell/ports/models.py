@@ -1,6 +1,6 @@
 """What the engine asks of language models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -151,6 +151,10 @@ class Models(Protocol):
 
     def list_agents(self) -> list[AgentSettings]:
         """Return the configured agents by name."""
+        ...
+
+    def list_overrides(self) -> Mapping[str, str]:
+        """Return what this process asks in place of models, by their names."""
         ...
 
     async def ask(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelTurn:

@@ -11,7 +11,10 @@ _PHRASES = (
     (re.compile(r"\bget_workflow\b(\([^)]*\))?"), "`stepwell get`"),
     (re.compile(r"\blist_runs\b(\([^)]*\))?"), "`stepwell runs`"),
     (re.compile(r"\bget_run\b(\([^)]*\))?"), "`stepwell show`"),
-    (re.compile(r"\bresume_run\([^)]*\bbudget_usd=([\d.]+)\)"), r"`stepwell resume --budget-usd \1`"),
+    (
+        re.compile(r"\bresume_run\(run_id='([^']*)', budget_usd=([\d.]+)\)"),
+        r"`stepwell resume \1 --budget-usd \2`",
+    ),
     (re.compile(r"\bresume_run\b(\([^)]*\))?"), "`stepwell resume`"),
     (re.compile(r"\bapprove_run\b(\([^)]*\))?"), "`stepwell approve` (or `reject`, `answer`)"),
     (re.compile(r"\bcancel_run\b(\([^)]*\))?"), "`stepwell cancel`"),

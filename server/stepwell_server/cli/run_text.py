@@ -145,6 +145,8 @@ def _error_lines(run: Run) -> list[str]:
 
 def _next(run: Run) -> str:
     match run.status:
+        case RunStatus.FAILED if run.error is not None and run.error.code == "budget_exceeded":
+            return ""  # its hint has the command, with what it needs
         case RunStatus.FAILED | RunStatus.CANCELLED | RunStatus.DEAD:
             return f"To go on from here: stepwell resume {run.id}"
         case RunStatus.PENDING | RunStatus.RUNNING:
