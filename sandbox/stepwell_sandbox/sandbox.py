@@ -198,7 +198,7 @@ class ConfinedSandbox:
             # A thread goes on when whoever waits for it is cancelled, and what it makes must not stay.
             if self._making is None or self._making.done():
                 self._making = asyncio.create_task(self._make_machine())
-            machine = self._machine = await asyncio.shield(self._making)
+            self._machine = machine = await asyncio.shield(self._making)
         if self._found is None:
             self._found, link = await choose(self._minimum, machine)
             return link
