@@ -88,7 +88,7 @@ async def test_its_changes_are_heard(box: Toolbox) -> None:
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_an_answer_is_bounded(box: Toolbox) -> None:
-    with pytest.raises(ToolFailure, match=r"longer than 16777216 bytes|exceed") as caught:
+    with pytest.raises(ToolFailure, match="longer than 16777216 bytes") as caught:
         await call(box, "sdk.huge", megabytes=20)
     assert caught.value.code == "too_large"
     assert await call(box, "sdk.add", a=2, b=2) == 4

@@ -20,7 +20,7 @@ from stepwell.model import JsonObject
 from stepwell.tools.messages import clean, failure
 from stepwell.tools.upstream.asking import as_inquiry, as_result
 from stepwell.tools.upstream.link import Link
-from stepwell.tools.upstream.wire import LOST, TOO_LARGE, UNSENT
+from stepwell.tools.upstream.wire import LOST, MAX_MESSAGE_BYTES, TOO_LARGE, UNSENT
 
 if TYPE_CHECKING:
     from stepwell.tools.upstream.tool import Asking
@@ -29,6 +29,8 @@ MAX_ROUNDS = 20  # of questions in one call
 PAUSE_S = 0.25  # before a round without questions
 # Texts of the SDK for requests whose answer cannot come any more; servers use the same code for errors of their own.
 _LOST_TEXTS = ("Connection closed", "SSE stream", "broke the connection", "its gateway", "answered with a content")
+
+_TOO_LARGE_EVENT = "SSE stream failed: Server-sent event exceeded"
 
 
 class _Result(RootModel[dict[str, Any]]):
@@ -95,8 +97,8 @@ def _translated(link: Link, name: str, error: MCPError) -> Exception:
     code, said = error.error.code, clean(error.error.message, 1000)
     if code == UNSENT:
         return LinkLost(said, sent=False)
-    if code == TOO_LARGE:
-        return failure(name, f"{name}: {said}", code="too_large")
+    if code == TOO_LARGE or said.startswith(_TOO_LARGE_EVENT):
+        return failure(name, f"{name}: its answer is longer than {MAX_MESSAGE_BYTES} bytes", code="too_large")
     if code == LOST and said.startswith(_LOST_TEXTS):
         return LinkLost("the connection ended before the answer" if said == "Connection closed" else said)
     if said == "Session terminated":
