@@ -18,7 +18,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 # The request has not left: nothing can have happened on the other side.
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def translated(tool: str, request: Request, timeout_s: float, *, safe: bool) -> 
         ) from error
     except BodyBroken as error:
         raise failure(tool, f"{where} cannot be read: {error}", code="bad_answer") from error
-    except _UNSENT as error:
+    except UNSENT as error:
         message = f"{where} could not be connected to: {error or type(error).__name__}"
         raise failure(tool, message, code="connection_failed", retryable=True) from error
     except (TimeoutError, httpx.TimeoutException) as error:

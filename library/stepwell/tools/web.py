@@ -12,6 +12,7 @@ from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
 from stepwell.tools.messages import failure, invalid
 from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
 from stepwell.tools.readable import readable_text
+from stepwell.tools.repeating import exchange_repeating
 
 MIB = 1024 * 1024
 DEFAULT_BYTES = 1 * MIB
@@ -103,8 +104,7 @@ class FetchTool:
         max_bytes = int(arguments.get("max_bytes", DEFAULT_BYTES))
         request = Request("GET", target, max_bytes, cut_errors=True)
         with translated(name, request, TIMEOUT_S, safe=spec.repeatable):
-            async with asyncio.timeout(TIMEOUT_S):
-                answer = await web.exchange(request)
+            answer = await exchange_repeating(web, request, TIMEOUT_S, repeatable=True)
         if answer.status >= 400:
             raise http_failure(name, answer)
         if not arguments.get("as_text", True):
@@ -146,8 +146,7 @@ class RequestTool:
         name = self.spec.name
         safe = spec.repeatable or request.method in SAFE_METHODS
         with translated(name, request, timeout_s, safe=safe):
-            async with asyncio.timeout(timeout_s):
-                answer = await web.exchange(request)
+            answer = await exchange_repeating(web, request, timeout_s, repeatable=True)
         if is_binary(answer.body, answer.content_type):
             raise failure(
                 name,

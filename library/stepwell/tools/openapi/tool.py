@@ -1,6 +1,5 @@
 """One operation of an HTTP service."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlencode
@@ -13,6 +12,7 @@ from stepwell.tools.headers import check_headers
 from stepwell.tools.messages import failure, invalid
 from stepwell.tools.network import Refused, Target, read_url
 from stepwell.tools.openapi.operations import BODY, Operation, Parameter
+from stepwell.tools.repeating import exchange_repeating
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -58,8 +58,8 @@ class OperationTool:
         request = Request(self._operation.method, target, MAX_ANSWER_BYTES, headers, content, cut_errors=True)
         with translated(spec.name, request, self._timeout_s, safe=spec.repeatable):
             web.network.check_url(target.url)
-            async with asyncio.timeout(self._timeout_s):
-                answer = await web.exchange(request)
+            # Where the operator has said that it may not be repeated, its method does not count.
+            answer = await exchange_repeating(web, request, self._timeout_s, repeatable=spec.repeatable)
         if answer.status >= 400:
             raise http_failure(spec.name, answer)
         return await self._value(spec, answer, context)
