@@ -41,15 +41,14 @@ class Functions:
                 workflow = await self._catalog.find(_text(kwargs, "name"))
                 return None if workflow is None else workflow_result(workflow, source=True)
             case "tools.list":
-                prefix = kwargs.get("prefix")
-                await self._tools.prepare()
+                prefix = await self._prepare(kwargs)
                 specs = self._tools.list_tools()
-                return [tool_summary(s) for s in specs if prefix is None or s.name.startswith(f"{prefix}.")]
+                return [tool_summary(s) for s in specs if not prefix or s.name.startswith(f"{prefix}.")]
             case "tools.help":
                 return await help_text(self._tools, _text(kwargs, "name"))
             case "tools.search":
-                await self._tools.prepare()
-                tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs))
+                prefix = await self._prepare(kwargs)
+                tools = await self._tools.search_tools(_text(kwargs, "query"), _limit(kwargs), prefix)
                 return [tool_summary(hit.spec) | {"score": hit.score} for hit in tools.items]
             case "agents.list":
                 return [agent_summary(agent) for agent in self._models.list_agents()]
@@ -75,6 +74,11 @@ class Functions:
                 return (await self.engine.emit(name, payload, idempotency_key, run_id=receiver)).event_id
             case _:
                 raise NotFound(f"there is no function {name!r}")
+
+    async def _prepare(self, kwargs: JsonObject) -> str:
+        prefix = "" if kwargs.get("prefix") is None else _text(kwargs, "prefix")
+        await self._tools.prepare(prefix.partition(".")[0])
+        return prefix
 
     async def _create(self, kwargs: JsonObject, run_id: str) -> Json:
         created = await self._catalog.create(

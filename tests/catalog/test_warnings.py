@@ -137,6 +137,8 @@ def test_the_manifest_follows_aliases_and_chains() -> None:
     t.github.issues.create(title="x").strip()
     ctx.step(t.fetch, url="x")
     tools.list()
+    t.github.list()
+    t.github.search("issues")
     tools.call("curl.post", url="x")
     tools.call(name)
     workflows.greet(name="Bob")

@@ -65,7 +65,8 @@ async def test_tools_can_be_listed_and_searched(home: Path):
     source = (
         "def run():\n"
         "    return {'all': [t['name'] for t in tools.list()], 'curl': [t['name'] for t in tools.curl.list()],"
-        " 'found': tools.search('download a web page')[0]['name']}\n"
+        " 'found': tools.search('download a web page')[0]['name'],"
+        " 'within': [t['name'] for t in tools.curl.search('send a body', limit=1)]}\n"
     )
     async with Session(home) as session:
         run = await session.run_code(source)

@@ -130,7 +130,7 @@ def _tools(nodes: list[ast.Attribute | ast.Call], origins: Origins) -> Iterable[
     for node in nodes:
         if isinstance(node, ast.Attribute) and id(node) not in inner:
             root, _, name = origins.of(node).partition(".")
-            if root == "tools" and name not in _METHODS:
+            if root == "tools" and name not in _METHODS and not name.endswith((".list", ".search")):
                 yield name
         elif isinstance(node, ast.Call) and node.args and origins.of(node.func) == "tools.call":
             yield (read_text(node.args[0]) or "")[:_MAX_TEXT]

@@ -161,7 +161,7 @@ class _Reader:
         if root in _HANDLES and name:
             if root == "workflows" and name in ("invoke", "start"):
                 return [NodeSource("Workflow", _first(call), call.lineno)]
-            if name in ("list", "search", "get", "create", "delete") or name.endswith(".list"):
+            if name in ("list", "search", "get", "create", "delete") or name.endswith((".list", ".search")):
                 return None
             asked = name.rpartition(".")[0] if name.rpartition(".")[2] in _ASKING else name
             return [NodeSource(_HANDLES[root], asked, call.lineno)]

@@ -183,8 +183,8 @@ class ToolHost(Protocol):
         """Return the error of a call of a tool that is not there: what to call instead, or what is wrong."""
         ...
 
-    async def search_tools(self, query: str, limit: int) -> ToolSearch:
-        """Return the tools that fit the query best, best first; denied ones are left out."""
+    async def search_tools(self, query: str, limit: int, prefix: str = "") -> ToolSearch:
+        """Return the tools under a dotted name that fit the query, best first; denied ones are left out."""
         ...
 
     def admit(self, name: str, caller: Caller) -> ToolSpec:

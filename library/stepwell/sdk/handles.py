@@ -51,11 +51,17 @@ class ToolPath(HostFunction):
             raise AttributeError(part)
         if part == "list":
             return HostFunction("query", "tools.list", lambda: ([], {"prefix": self.name}))
+        if part == "search":
+            return HostFunction(
+                "query",
+                "tools.search",
+                lambda query, limit=5: ([], {"query": query, "limit": limit, "prefix": self.name}),
+            )
         return ToolPath(f"{self.name}.{part}")
 
 
 class ToolsHandle:
-    """`tools.<name>(...)`, `tools.<server>.<name>(...)`, `tools.list()`, `tools.search(query)`."""
+    """`tools.<name>(...)`, `tools.<server>.<name>(...)`, `tools.list()`, `tools.search(query)`, `tools.<server>.list()`, ..."""
 
     list = HostFunction("query", "tools.list", lambda: ([], {}))
     search = HostFunction("query", "tools.search", lambda query, limit=5: ([], {"query": query, "limit": limit}))

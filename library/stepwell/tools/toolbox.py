@@ -12,6 +12,7 @@ from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, Caller, Gate, ToolSpec
 from stepwell.ports.tools import ToolSearch
+from stepwell.search.ranking import LOW_CONFIDENCE
 from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.commands import CommandTool, find_program
 from stepwell.tools.connect import open_client
@@ -86,7 +87,7 @@ class Toolbox:
         if name:
             part = self._parts.get(name.partition(".")[0])
             if part is not None and name not in self._fixed:
-                await part.source.prepare(name)
+                await part.source.prepare("" if name == part.source.name else name)
             return
         looks = [asyncio.create_task(part.source.prepare()) for part in self._parts.values()]
         if looks:
@@ -137,9 +138,16 @@ class Toolbox:
         hint = f"Near ones: {near}." if near else "tools.list() shows all."
         return failure(name, f"there is no tool {name[:200]!r}.", code="unknown_tool", hint=hint)
 
-    async def search_tools(self, query: str, limit: int) -> ToolSearch:
-        """Return the tools that fit the query, best first; denied ones are left out."""
-        return await self._ranking.search((spec for spec in self.list_tools() if spec.policy != "deny"), query, limit)
+    async def search_tools(self, query: str, limit: int, prefix: str = "") -> ToolSearch:
+        """Return the tools under a dotted name that fit the query, best first; denied ones are left out."""
+        specs = [spec for spec in self.list_tools() if spec.policy != "deny"]
+        # All are ranked whatever the name: another set of tools would have their words read anew.
+        found = await self._ranking.search(specs, query, len(specs) if prefix else limit)
+        if not prefix:
+            return found
+        under = tuple(hit for hit in found.items if hit.spec.name.startswith(f"{prefix}."))[:limit]
+        best = under[0].score if under else 0.0
+        return replace(found, items=under, low_confidence=best < LOW_CONFIDENCE)
 
     def close(self) -> None:
         """Give back what searching has taken."""
