@@ -75,6 +75,7 @@ async def test_tools_can_be_listed_and_searched(home: Path):
     assert {"fetch", "curl.get", "curl.post"} <= set(run.output["all"])
     assert set(run.output["curl"]) <= {name for name in run.output["all"] if name.startswith("curl.")}
     assert run.output["found"] in run.output["all"]
+    assert run.output["within"] == ["curl.post"]
 
 
 @pytest.mark.row("P21")

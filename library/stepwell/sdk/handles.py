@@ -61,7 +61,7 @@ class ToolPath(HostFunction):
 
 
 class ToolsHandle:
-    """`tools.<name>(...)`, `tools.<server>.<name>(...)`, `tools.list()`, `tools.search(query)`, `tools.<server>.list()`, ..."""
+    """`tools.<name>(...)`, `tools.<server>.<name>(...)`; `list` and `search(query)` of all or of `tools.<server>`."""
 
     list = HostFunction("query", "tools.list", lambda: ([], {}))
     search = HostFunction("query", "tools.search", lambda query, limit=5: ([], {"query": query, "limit": limit}))

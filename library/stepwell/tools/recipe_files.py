@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from stepwell.tools.messages import clean
 from stepwell.tools.mistakes import KeyPath, Lines, find_line, list_mistakes, suggest
+from stepwell.tools.recipe_values import misfit
 from stepwell.tools.recipes import CommandFile
 
 MAX_FILE_BYTES = 256 * 1024
@@ -71,7 +72,7 @@ def parse_recipes(text: str, source: str, name: str) -> CommandFile:
     except ValidationError as error:
         mistakes += list_mistakes(error, CommandFile, lines)
     else:
-        mistakes += _cross_mistakes(parsed, lines)
+        mistakes += [*_misfit_defaults(parsed, lines), *_cross_mistakes(parsed, lines)]
         if not mistakes:
             return parsed
     raise RecipeError("\n".join(f"{source}: line {line}: {clean(text, 400)}" for line, text in sorted(mistakes)))
@@ -113,6 +114,12 @@ def _positions(node: yaml.Node | None, path: KeyPath, seen: set[int]) -> Iterato
             yield from _positions(value, inner, seen)
 
 
+def _misfit_defaults(parsed: CommandFile, lines: Lines) -> Iterator[tuple[int, str]]:
+    for name, argument in parsed.arguments.items():
+        if argument.default is not None and (said := misfit(argument, argument.default)):
+            yield find_line(lines, ["arguments", name, "default"]), f"the default of {name} must be {said}"
+
+
 def _cross_mistakes(parsed: CommandFile, lines: Lines) -> Iterator[tuple[int, str]]:
     known = list(parsed.arguments)
     for name, recipe in parsed.recipes.items():
@@ -126,6 +133,8 @@ def _cross_mistakes(parsed: CommandFile, lines: Lines) -> Iterator[tuple[int, st
                 yield line, f"no argument {preset!r}" + suggest(preset, known)
             elif preset in recipe.takes:
                 yield line, f"{preset} is both preset and taken"
+            elif said := misfit(parsed.arguments[preset], recipe.presets[preset]):
+                yield line, f"the preset {preset} must be {said}"
         given = {*recipe.takes, *recipe.presets}
         for required in known:
             if parsed.arguments[required].required and required not in given:

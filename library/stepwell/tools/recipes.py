@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from stepwell.tools.sources import RESERVED
+
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_TIMEOUT_S = 3600
 DEFAULT_RECIPE = "default"
 """The recipe of that name is the tool itself: `tools.<tool>(...)`."""
-
-_RESERVED = {"list", "search"}
 
 
 def _check_pattern(pattern: str) -> str:
@@ -29,8 +29,8 @@ def _check_word(word: str) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", name) or keyword.iskeyword(name) or name in _RESERVED:
-        raise ValueError(f"{name!r} must be a lower-case Python name other than list and search")
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", name) or keyword.iskeyword(name) or name in RESERVED:
+        raise ValueError(f"{name!r} must be a lower-case Python name other than call, list and search")
     return name
 
 
@@ -81,6 +81,8 @@ class Argument(_Section):
             raise ValueError("headers need an option, without repeat")
         if self.type == "json" and self.repeat:
             raise ValueError("json goes without repeat")
+        if self.choices is not None and self.type != "string":
+            raise ValueError("choices go with type string")
         if self.resolve_option and (self.type != "url" or self.repeat):
             raise ValueError("resolve_option goes with type url, without repeat")
         return self
