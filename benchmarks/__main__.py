@@ -20,11 +20,12 @@ from floors import measure_floors, measure_processes
 from peers import find_peers
 from processes import measure_process
 from runs import measure_empty, measure_resume, measure_steps
+from search_speed import measure_search
 from stalls import GUESTS, measure_stalls
 from upstream import measure_upstream
 from waiting import measure_waiting
 
-TOPICS = ("process", "steps", "calls", "tools", "resume", "empty", "waiting", "stalls")
+TOPICS = ("process", "steps", "calls", "tools", "resume", "empty", "waiting", "stalls", "search")
 MANY, MANY_QUICK = 1_000_000, 20_000
 
 
@@ -40,6 +41,7 @@ async def measure(figures: Figures, folder: Path, topics: list[str], *, quick: b
         "empty": lambda: measure_empty(figures, folder),
         "waiting": lambda: measure_waiting(figures, folder, MANY_QUICK if quick else MANY),
         "stalls": lambda: asyncio.to_thread(measure_stalls, figures, folder, 1 if quick else GUESTS),
+        "search": lambda: measure_search(figures, folder, quick=quick),
     }
     measure_floors(figures, folder)
     await measure_processes(figures, 5 if quick else 50)

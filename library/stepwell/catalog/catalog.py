@@ -125,9 +125,11 @@ class Catalog:
             created_at=time.time(),
             origin=origin,
         )
-        alike = await self._viewing(lambda view: find_alike(view, wanted))
-        store_it = await self._bind(_Put(wanted, replace=replace, dry_run=dry_run), tell)
-        stored, created, replaced = await (self._database.read if dry_run else self._database.write)(store_it)
+        # At the same time: one computes, the other waits for the disk.
+        alike, (stored, created, replaced) = await asyncio.gather(
+            self._viewing(lambda view: find_alike(view, wanted)),
+            self._put(_Put(wanted, replace=replace, dry_run=dry_run), tell),
+        )
         if created:
             self._wake()
         warnings = (*_relevant(version.warnings, wanted), *of_limits)
@@ -142,6 +144,10 @@ class Catalog:
             warnings = (*warnings, *warn_of(alike, name))
         similar = tuple(item.name for item in alike)
         return Created(workflow=stored, created=created, replaced=replaced, warnings=warnings, similar=similar)
+
+    async def _put(self, wanted: "_Put", tell: Tell | None) -> tuple[Workflow, bool, str | None]:
+        store_it = await self._bind(wanted, tell)
+        return await (self._database.read if wanted.dry_run else self._database.write)(store_it)
 
     async def _bind(self, wanted: "_Put", tell: Tell | None) -> "_Put":
         """Return the same with the packages of its version, which are installed now."""

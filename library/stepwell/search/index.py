@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stepwell.search.loading import Models
 from stepwell.search.ranking import Meaning
+from stepwell.store import search_text
 from stepwell.store import search_vectors as store
 from stepwell.store.database import connect_reader
 
@@ -32,7 +33,7 @@ class View:
     pending: int = 0
     """Documents whose meaning is not known yet."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
-    """How many documents hold a word; kept until something changes."""
+    """How many documents hold a word; kept until a text changes."""
 
 
 class SearchIndex:
@@ -44,6 +45,7 @@ class SearchIndex:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stepwell-search")
         self._view: View | None = None
         self._seen: tuple[int, int] | None = None
+        self._texts = b""
         self._key = ""
         self._last = 0
         self._vectors: Vectors | None = None
@@ -76,7 +78,10 @@ class SearchIndex:
         seen = (int(view.connection.execute("PRAGMA data_version").fetchone()[0]), self._models.version)
         if seen == self._seen:
             return
-        view.counts.clear()
+        # Most commits are steps of runs and change no text.
+        if (texts := search_text.text_version(view.connection)) != self._texts:
+            self._texts = texts
+            view.counts.clear()
         view.pending = store.count_pending(view.connection)
         serving = store.list_models(view.connection).get("serving")
         embedder = None if serving is None else self._models.find(serving.key)

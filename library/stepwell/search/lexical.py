@@ -11,6 +11,8 @@ from stepwell.store import search_text as store
 SMALL = 300  # documents; in so few, BM25's own rarity of words says little
 MAX_CANDIDATES = 100
 
+_READ = 3000  # entries of the index: BM25 weighs about a thousand in a millisecond
+_MAX_COUNTED = 20_000  # words whose documents were counted
 _ASSUMED = 20  # documents beside those stored: in a small collection one unknown word must not outweigh the others
 _SATURATION = 2.2  # BM25's k1 + 1: the most that one word can add, times its rarity
 _MIN_IDF = 1e-6  # FTS5's own floor for words that most documents hold
@@ -42,6 +44,8 @@ def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | N
     if not terms or not total:
         return Lexical({})
     held = {} if counts is None else counts
+    if len(held) > _MAX_COUNTED:
+        held.clear()
     for word in terms:
         if word not in held:
             held[word] = store.count_word(connection, word)
@@ -49,10 +53,12 @@ def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | N
     rarity = {word: _rarity(total, held[word], small=small) for word in terms}
     bound = sum(rarity.values())
     known = tuple(word for word in terms if held[word])
+    telling = known if small else _telling(known, held)
+    bound -= sum(rarity[word] for word in known if word not in telling)
     if small:
         scores = _weigh_each(connection, known, total, {word: rarity[word] / bound for word in known}, held)
     else:
-        found = store.match_words(connection, known, MAX_CANDIDATES) if known else {}
+        found = store.match_words(connection, telling, MAX_CANDIDATES) if telling else {}
         scores = {id_: min(weight / bound / _SATURATION, 1.0) for id_, weight in found.items()}
     unknown = [word for word in terms if not held[word] and len(word) >= _MIN_UNKNOWN][:_MAX_UNKNOWN]
     near = {word: _near(connection, word) for word in unknown}
@@ -60,6 +66,18 @@ def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | N
         for id_, nearness in documents.items():
             scores[id_] = scores.get(id_, 0.0) + _NEAR_WORTH * nearness * rarity[word] / bound
     return Lexical(scores, known, near)
+
+
+def _telling(words: Iterable[str], held: dict[str, int]) -> list[str]:
+    """Return the rarest of the words, as many as `_READ` has room for; the others say little beside them."""
+    telling: list[str] = []
+    room = _READ
+    for word in sorted(words, key=held.__getitem__):
+        room -= held[word]
+        if room < 0 and telling:
+            break
+        telling.append(word)
+    return telling
 
 
 def matched_words(connection: sqlite3.Connection, lexical: Lexical, ids: Iterable[int]) -> dict[int, list[str]]:

@@ -54,6 +54,12 @@ def count_texts(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM search_text_docsize").fetchone()[0])
 
 
+def text_version(connection: sqlite3.Connection) -> bytes:
+    """Return what differs after every change of any text; commits that change none leave it as it is."""
+    # FTS5's list of its segments, with a counter of those that were ever written.
+    return bytes(connection.execute("SELECT block FROM search_text_data WHERE id = 10").fetchone()[0])
+
+
 def count_word(connection: sqlite3.Connection, word: str) -> int:
     """Return how many documents hold a word."""
     found = connection.execute("SELECT count(*) FROM search_text WHERE search_text MATCH ?", (_quoted(word),))
