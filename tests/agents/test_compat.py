@@ -139,6 +139,15 @@ def test_a_source_of_another_system_is_told_its_import() -> None:
     assert "import the same names from `stepwell.compat.sagewai`" in warning.message
 
 
+def test_tools_of_agents_are_known_from_the_source() -> None:
+    source = (
+        "from stepwell import Agent\nfrom stepwell.compat.sagewai import UniversalAgent\n"
+        "a = UniversalAgent(name='a', tools=['fetch'])\nb = Agent('b', tools='web.get')\ndef run(): ...\n"
+    )
+
+    assert analyse(source, name="w").manifest["tools"] == ["fetch", "web.get"]
+
+
 @pytest.mark.parametrize(
     ("source", "hint"),
     [

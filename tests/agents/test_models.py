@@ -165,6 +165,8 @@ async def test_a_turn_has_its_own_time_out(home: Path, models: ModelServer, monk
         ("presence_penalty=-3", "presence_penalty is a number from -2 to 2"),
         ("stop_sequences='END'", "stop_sequences is a list"),
         ("preset='wild'", "preset is one of precise, balanced, creative, experimental"),
+        ("budget_usd=float('nan')", "budget_usd is a number of dollars from 0"),
+        ("output_type=len", "output_type is a class, a type such as list[int], or a JSON Schema"),
     ],
 )
 async def test_parameters_are_checked_where_they_are_given(home: Path, models: ModelServer, given: str, said: str):

@@ -8,7 +8,8 @@ from stepwell.catalog.origins import Origins
 
 WORKFLOWS = "workflows."
 GROUP = ".*"
-POSITION = 3  # of `tools` among the parameters of `Agent`
+MADE_BY = ("Agent", "agent", "UniversalAgent")
+POSITION = 3  # of `tools` among their parameters
 
 
 def agent_tools(calls: Iterable[ast.Call], origins: Origins) -> Iterable[str]:
@@ -27,10 +28,10 @@ def agent_workflows(calls: Iterable[ast.Call], origins: Origins) -> Iterable[str
 
 def _names(calls: Iterable[ast.Call], origins: Origins) -> Iterable[str]:
     for call in calls:
-        if origins.last(call.func) not in ("Agent", "agent"):
+        if origins.last(call.func) not in MADE_BY:
             continue
         given = [keyword.value for keyword in call.keywords if keyword.arg == "tools"] or call.args[POSITION:][:1]
         for listed in given:
-            if isinstance(listed, ast.List | ast.Tuple | ast.Set):
-                texts = (read_text(item) for item in listed.elts)
+            if isinstance(listed, ast.List | ast.Tuple | ast.Set | ast.Constant):
+                texts = (read_text(item) for item in getattr(listed, "elts", [listed]))
                 yield from (text for text in texts if text and "*" not in text.removesuffix(GROUP))

@@ -8,6 +8,8 @@ belongs to the step's attempts and runs anew in each.
 import asyncio
 import inspect
 import json
+import types
+import typing
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +26,7 @@ from stepwell.sdk.scope import enter_scope, leave_scope
 from stepwell.sdk.step import Step, step_name
 
 MAX_TURNS = 1000
+MAX_USD = 1_000_000
 MAX_SHOWN = 8000  # characters of a function's failure that the model gets
 CONTEXT_NAMES = ("ctx", "wf")
 
@@ -82,12 +85,13 @@ class Agent(HostFunction):
         if max_turns is not None and (type(max_turns) is not int or not 0 < max_turns <= MAX_TURNS):
             raise ValueError(f"max_turns is a whole number from 1 to {MAX_TURNS}, not {max_turns!r}")
         given: Any = budget_usd
-        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float)) or given < 0):
-            raise ValueError(f"budget_usd is a number of dollars, not {budget_usd!r}")
+        is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        if given is not None and not (is_number and 0 <= given < MAX_USD):  # NaN is neither
+            raise ValueError(f"budget_usd is a number of dollars from 0 (no bound) to {MAX_USD:,}, not {budget_usd!r}")
         if model is not None and not (isinstance(model, str) and model):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"model is the name of a model, not {model!r}")
         self.budget_usd = budget_usd
-        self.output_type = output_type
+        self.output_type = _read_type(output_type)
         self.inference = read_inference({"temperature": temperature, "max_tokens": max_tokens} | inference)
         self.tools, self._functions = _read_tools(tools)
         self._configured = False
@@ -124,7 +128,7 @@ class Agent(HostFunction):
             return self
         agent = Agent.__new__(Agent)
         agent.__dict__.update(self.__dict__)
-        agent.output_type = options["output_type"]
+        agent.output_type = _read_type(options["output_type"])
         return agent
 
     def _asked(self, prompt: Any, options: dict[str, Any], *, text: bool) -> Any:
@@ -307,6 +311,15 @@ def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str
     if len(args) != 1:
         raise TypeError(f"an agent takes one prompt, not {len(args)}")
     return args[0], kwargs
+
+
+def _read_type(given: Any) -> Any:
+    # What models give is paid for before it is checked, so what is no type is refused here.
+    if given is None or isinstance(given, (type, dict, typing.NewType, types.UnionType)) or given is Any:
+        return given
+    if typing.get_origin(given) is None:
+        raise TypeError(f"output_type is a class, a type such as list[int], or a JSON Schema, not {given!r}"[:300])
+    return given
 
 
 def _read_tools(given: Iterable[Any]) -> tuple[list[str], dict[str, _Function]]:
