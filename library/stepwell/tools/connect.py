@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
+from stepwell.tools.http2 import EitherConnection
 from stepwell.tools.network import NetworkPolicy
 
 MAX_CONNECTIONS = 64  # of one host process; our choice
@@ -81,13 +82,29 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             await transport.aclose()
 
 
+class _Pool(httpcore.AsyncConnectionPool):
+    """Of connections that speak HTTP/2 where the server chooses it."""
+
+    def create_connection(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        """Return a connection that is not open yet."""
+        return EitherConnection(
+            origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=self._keepalive_expiry,
+            http1=True,
+            http2=True,
+            network_backend=self._network_backend,
+        )
+
+
 class _PooledTransport(httpx.AsyncHTTPTransport):
     """httpx's transport over a pool that connects through `CheckedBackend`."""
 
     def __init__(self, network: NetworkPolicy, context: ssl.SSLContext) -> None:
         super().__init__(verify=context)
-        self._pool = httpcore.AsyncConnectionPool(
+        self._pool = _Pool(
             ssl_context=context,
+            http2=True,
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=KEEPALIVE_S,

@@ -18,7 +18,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 # The request has not left: nothing can have happened on the other side.
-UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
+# A `LocalProtocolError` is none of them: in HTTP/2 it can also be an answer that makes no sense.
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
