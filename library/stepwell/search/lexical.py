@@ -38,7 +38,7 @@ class Lexical:
 
 
 def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | None = None) -> Lexical:
-    """Return what the words of a query find. `counts` keeps how many documents hold a word, while nothing changes."""
+    """Return what the words of a query find. `counts` keeps how many documents hold a word, while no text changes."""
     terms = query_terms(query)
     total = store.count_texts(connection)
     if not terms or not total:
