@@ -257,7 +257,6 @@ class Link:
             await asyncio.wait([self._starter.ended], timeout=GOODBYE_S)
         if children:
             await asyncio.wait([child.ended for child in children], timeout=GOODBYE_S)
-        self._starter.close()
 
     async def _post(self, message: dict[str, Any], *fds: int) -> None:
         data = json.dumps(message).encode()

@@ -39,7 +39,6 @@ class PlainProcess:
     def _finish(self, future: asyncio.Future[Ended]) -> None:
         ended = future.result()
         self.said = self._starter.said()
-        self._starter.close()
         if not self.ended.done():
             self.ended.set_result(Reaped(ended.status, ended.cpu_s, ended.max_rss_bytes, self._limit))
 

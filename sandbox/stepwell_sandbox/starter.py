@@ -52,6 +52,7 @@ class Starter:
         self._program = program
         self._inherited = inherited
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
+        self._said = ""
         self._lock = threading.Lock()
         self._pid: int | None = None
         self.started: asyncio.Future[None] = self._loop.create_future()
@@ -66,18 +67,17 @@ class Starter:
 
     def said(self) -> str:
         """Return the start of what the program wrote to its standard error."""
-        self._stderr.seek(0)
-        return self._stderr.read(_STDERR_BYTES).decode("utf-8", "replace").strip()
+        with self._lock:
+            if self._stderr.closed:
+                return self._said
+            self._stderr.seek(0)
+            return self._stderr.read(_STDERR_BYTES).decode("utf-8", "replace").strip()
 
     def kill(self) -> None:
         """Kill the program and its process group; harmless when they have ended."""
         with self._lock:
             if self._pid is not None:
                 _kill_group(self._pid)
-
-    def close(self) -> None:
-        """Let go of the standard error, after the end of the program."""
-        self._stderr.close()
 
     def _run(self) -> None:
         program = self._program
@@ -96,13 +96,23 @@ class Starter:
                 extra_groups=None if program.user is None else (),
             )
         except (OSError, subprocess.SubprocessError) as error:
+            self._close()
             self._tell(_fail, self.started, OSError(str(error)))
             self._tell(_settle, self.ended, Ended(-1, 0.0, 0))
             return
         with self._lock:
             self._pid = process.pid
         self._tell(_settle, self.started, None)
-        self._tell(_settle, self.ended, self._wait(process))
+        ended = self._wait(process)
+        self._close()
+        self._tell(_settle, self.ended, ended)
+
+    def _close(self) -> None:
+        """Keep what was said. In this thread: the event loop may be over before the program is."""
+        said = self.said()
+        with self._lock:
+            self._said = said
+            self._stderr.close()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> Ended:
         """Wait for the end, kill what is left of the group while its number is still taken, and reap."""

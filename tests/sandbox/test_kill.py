@@ -117,7 +117,6 @@ def test_a_starter_is_told_of_a_program_that_does_not_exist() -> None:
         with pytest.raises(OSError, match="nonexistent"):
             await starter.started
         await starter.ended
-        starter.close()
 
     asyncio.run(main())
 
