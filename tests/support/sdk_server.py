@@ -72,6 +72,7 @@ def main() -> None:
         return
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # before the port is told: whoever connects at once waits instead of being refused
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="error")
     uvicorn.Server(config).run(sockets=[listening])
