@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 from stepwell.engine.batch import Batch, Write
 from stepwell.engine.live import Signals
@@ -20,6 +21,7 @@ from stepwell.store.database import Database
 log = logging.getLogger(__name__)
 
 DELAY_S = 0.015  # an entry is on disk at the latest 20 ms after it was made
+WOKEN_AT_ONCE = 100  # some 3 ms of what follows in each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,11 +34,35 @@ class Lease:
 
 @dataclass(slots=True)
 class _Cycle:
-    """What the next transaction holds."""
+    """What the next transaction holds, and who waits for it.
+
+    Each waiter has a future of its own, and they are woken a few a turn: a guest can have a thousand calls that wait
+    for one commit. To leave a future that all share would cost each of them a walk through all the others.
+    """
 
     batches: dict[Lease, Batch] = field(default_factory=dict[Lease, Batch])
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    ended: bool = False
+    _waiting: dict[asyncio.Future[None], None] = field(default_factory=dict[asyncio.Future[None], None])
+
+    async def wait(self) -> None:
+        if self.ended:
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[woken] = None
+        try:
+            await woken
+        finally:
+            self._waiting.pop(woken, None)
+
+    def end(self) -> None:
+        self.ended = True
+        for woken in list(islice(self._waiting, WOKEN_AT_ONCE)):
+            del self._waiting[woken]
+            if not woken.done():
+                woken.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self.end)
 
 
 class Recorder:
@@ -83,7 +109,7 @@ class Recorder:
             batch = None if cycle is None else cycle.batches.get(lease)
             if cycle is not None and batch is not None and (batch.binding or not binding):
                 cycle.urgent.set()
-                await asyncio.shield(cycle.done)
+                await cycle.wait()
         if lease in self._lost:
             raise self._lost[lease]
 
@@ -103,7 +129,7 @@ class Recorder:
             if self._committing is None:
                 await self._commit()
             else:
-                await asyncio.wait([self._committing.done])
+                await self._committing.wait()
 
     async def _serve(self) -> None:
         while True:
@@ -125,7 +151,7 @@ class Recorder:
             self._lost |= dict.fromkeys(cycle.batches, StoreError(f"a write was lost: {error}"))
         finally:
             self._committing = None
-            cycle.done.set_result(None)
+            cycle.end()
         for lease in cycle.batches:
             self._commits.notify(lease.run_id)
 
