@@ -9,6 +9,8 @@ import pytest
 from docs.local_site import LocalSite
 from stepwell.model import Run, RunStatus
 from stepwell_server import Session
+from support.models import KEY, ModelServer, Say, last_text
+from support.server import make_home
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -30,6 +32,7 @@ def test_there_is_an_example_of_every_kind() -> None:
     assert NAMES == [
         "await_payment",
         "compare_pages",
+        "draft_note",
         "page_summary",
         "patient_download",
         "plan_meeting",
@@ -167,3 +170,18 @@ async def test_await_payment_ends_itself_when_nobody_pays(home: Path) -> None:
 
     assert ended.status is RunStatus.TERMINATED
     assert ended.termination_reason == "invoice 43 was not paid after 2 reminders"
+
+
+@pytest.mark.asyncio
+async def test_draft_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with ModelServer().serving() as models:
+        models.say(Say("Wells are deep holes."), Say("Say what is in them."), Say("Wells hold water."), Say("Good."))
+        home = make_home(tmp_path / "home", models.config())
+        async with asyncio.timeout(LIMIT_S), Session(home) as session:
+            drafted = await run(session, "draft_note", input="wells")
+        asked = [last_text(request) for request in models.requests]
+
+    assert completed(drafted) == "Wells hold water."
+    assert asked[0] == "Topic: wells"
+    assert asked[2] == "Topic: wells\nNote: Wells are deep holes.\nRemark: Say what is in them."
