@@ -24,6 +24,7 @@ import numpy as np
 
 from stepwell.search.document import Document, columns, text_for_model
 from stepwell.search.embedder import Embedder, load_embedder
+from stepwell.search.fulltext import FullText
 from stepwell.search.models import find_model, place_folder, place_model
 from stepwell.search.ranking import rank
 from stepwell.search.vectors import Known, Vectors, combine
@@ -89,7 +90,7 @@ class Collection:
             put_text(self.connection, id_, columns(document))
         self.vectors = None if embedder is None else Vectors(embedder.model.dimensions)
         self.embedder = embedder
-        self._counts: dict[str, int] = {}
+        self._text = FullText(self.connection)
         if self.vectors is not None and embedder is not None:
             self._embed(embedder, documents, known)
             rows = [combine(known[text_for_model(item)], self._rows(known, item.intents)) for item in documents]
@@ -104,7 +105,7 @@ class Collection:
         known |= dict(zip(ordered, embedder.embed_texts(ordered), strict=True))
 
     def lexical(self, request: str) -> list[int]:
-        return [item.id for item in rank(self.connection, request, DEPTH, counts=self._counts).items]
+        return [item.id for item in rank(self._text, request, DEPTH).items]
 
     def dense(self, request: str) -> list[int]:
         assert self.embedder is not None
@@ -115,7 +116,7 @@ class Collection:
         assert self.embedder is not None
         assert self.vectors is not None
         meaning = Known(self.embedder, self.vectors)
-        found = rank(self.connection, request, DEPTH, meaning=meaning, counts=self._counts)
+        found = rank(self._text, request, DEPTH, meaning=meaning)
         return [item.id for item in found.items]
 
 

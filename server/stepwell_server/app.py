@@ -72,8 +72,8 @@ async def open_app(
         index, indexing = await stack.enter_async_context(
             open_index(database, settings.search.options(), place.search_lock, work=execute)
         )
-        catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake)
-        meanings = Meanings(indexing.models, database, indexing.wake)
+        catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake, expect=indexing.expect)
+        meanings = Meanings(indexing.models, database, indexing.expect)
         tools = await stack.enter_async_context(open_tools(place, settings, kept=place.listings, meanings=meanings))
         if sandbox is None:
             # Without runs to execute no process is kept ready.

@@ -6,6 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from stepwell.search.document import Document, columns
+from stepwell.search.fulltext import FullText
 from stepwell.search.ranking import rank
 from stepwell.store.search_text import count_word, create_tables, put_text, text_version
 
@@ -30,12 +31,12 @@ def test_common_words_decide_nothing_beside_rare_ones_and_are_shown(texts: sqlit
         put(texts, id_, f"report_{id_}", "Send the report")
     put(texts, MANY, "weather", "Send the report on rain in Lisbon")
     texts.execute("COMMIT")
-    found = rank(texts, "send a report about rain", 3)
+    found = rank(FullText(texts), "send a report about rain", 3)
     assert found.items[0].id == MANY
     assert found.items[0].why == "words: send, report, rain"
     assert not found.low_confidence
-    assert [item.id for item in rank(texts, "report 17", 1).items] == [17]
-    assert len(rank(texts, "send the report", 5).items) == 5
+    assert [item.id for item in rank(FullText(texts), "report 17", 1).items] == [17]
+    assert len(rank(FullText(texts), "send the report", 5).items) == 5
 
 
 def test_what_was_counted_holds_until_a_text_changes(texts: sqlite3.Connection) -> None:

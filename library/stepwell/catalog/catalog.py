@@ -19,6 +19,7 @@ from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import NoPackages, Packages, Tell
 from stepwell.search.document import columns
+from stepwell.search.fulltext import FullText
 from stepwell.search.index import SearchIndex, View
 from stepwell.store import usage
 from stepwell.store import workflows as store
@@ -74,14 +75,17 @@ class Catalog:
         *,
         index: SearchIndex | None = None,
         wake: Callable[[], None] = lambda: None,
+        expect: Callable[[], None] = lambda: None,
     ) -> None:
         """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them.
 
-        Without an `index` searches go by words. `wake` is called when something is stored or searched for.
+        Without an `index` searches go by words. `wake` is called when something is stored, `expect` when
+        something is searched for.
         """
         self._database = database
         self._index = index
         self._wake = wake
+        self._expect = expect
         self._limits = limits or Limits()
         self._packages: Packages = packages or NoPackages()
         self._versions: dict[str, Version] = {}
@@ -252,13 +256,16 @@ class Catalog:
     async def search(self, query: str, limit: int = 5) -> SearchResult:
         """Return the workflows that fit an intent, best first. Any text is a query; none is an error."""
         found = await self._viewing(lambda view: search(view, as_text(query), max(1, min(limit, MAX_HITS))))
-        self._wake()
+        if found.model is not None and found.pending:
+            self._wake()
+        else:
+            self._expect()
         return found
 
     async def _viewing(self, work: Callable[[View], T]) -> T:
         if self._index is not None:
             return await self._index.run(work)
-        return await self._database.read(lambda connection: work(View(connection)))
+        return await self._database.read(lambda connection: work(View(FullText(connection))))
 
     async def note_lead(self, run_id: str, request: str) -> None:
         """Note the request whose search led to a run; it is learned if the run completes."""

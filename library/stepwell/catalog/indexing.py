@@ -59,6 +59,7 @@ class Indexing:
         self._lock = lock
         self._woken = asyncio.Event()
         self._asked = False
+        self._expected = False
         self._fetching: asyncio.Task[None] | None = None
         self._seen = -1
 
@@ -73,9 +74,16 @@ class Indexing:
         return self._models.problem
 
     def wake(self) -> None:
-        """Say that something was stored, or that somebody searches: now a model is of use."""
+        """Say that something was stored that should be found soon."""
         self._asked = True
         self._woken.set()
+
+    def expect(self) -> None:
+        """Say that somebody searches: a model is of use. Seen at once the first time, then with the next look."""
+        self._asked = True
+        if not self._expected:
+            self._expected = True
+            self._woken.set()
 
     async def prepare(self, seconds: float) -> None:
         """Load the model that is here and index what waits, but not for longer: for commands that search once."""

@@ -42,13 +42,12 @@ def search(view: View, query: str, limit: int) -> SearchResult:
     connection = view.connection
     named = store.find_named(connection, squeezed(query)) if len(query) <= _LONGEST_NAME else []
     ranking = rank(
-        connection,
+        view.text,
         query,
         limit,
         meaning=view.meaning,
         named=named,
         merit=lambda ids: usage.merits(connection, ids),
-        counts=view.counts,
     )
     found = store.load_workflows(connection, [item.id for item in ranking.items])
     items = tuple(Hit(found[item.id], item.score, item.why) for item in ranking.items if item.id in found)

@@ -4,10 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from stepwell.search.fulltext import FullText
 from stepwell.search.loading import Models
 from stepwell.search.ranking import Meaning
 from stepwell.store import search_text
@@ -26,14 +27,17 @@ _PAGE = 5000  # vectors read at one time
 class View:
     """What a search sees. Good while the function that it is passed to runs."""
 
-    connection: sqlite3.Connection
+    text: FullText
     meaning: Meaning | None = None
     known: "Known | None" = None
     """The same, with its vectors."""
     pending: int = 0
     """Documents whose meaning is not known yet."""
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    """How many documents hold a word; kept until a text changes."""
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For whatever else there is to read."""
+        return self.text.connection
 
 
 class SearchIndex:
@@ -66,7 +70,7 @@ class SearchIndex:
         self._thread.shutdown(wait=True)
 
     def _run(self, work: Callable[[View], T]) -> T:
-        view = self._view = self._view or View(connect_reader(self._path))
+        view = self._view = self._view or View(FullText(connect_reader(self._path)))
         view.connection.execute("BEGIN")
         try:
             self._refresh(view)
@@ -81,7 +85,7 @@ class SearchIndex:
         # Most commits are steps of runs and change no text.
         if (texts := search_text.text_version(view.connection)) != self._texts:
             self._texts = texts
-            view.counts.clear()
+            view.text.forget()
         view.pending = store.count_pending(view.connection)
         serving = store.list_models(view.connection).get("serving")
         embedder = None if serving is None else self._models.find(serving.key)

@@ -5,18 +5,15 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stepwell.search.fulltext import READ, FullText
 from stepwell.search.words import query_terms
 from stepwell.store import search_text as store
 
 SMALL = 300  # documents; in so few, BM25's own rarity of words says little
-MAX_CANDIDATES = 100
 
-_READ = 3000  # entries of the index: BM25 weighs about a thousand in a millisecond
-_MAX_COUNTED = 20_000  # words whose documents were counted
 _ASSUMED = 20  # documents beside those stored: in a small collection one unknown word must not outweigh the others
 _SATURATION = 2.2  # BM25's k1 + 1: the most that one word can add, times its rarity
 _MIN_IDF = 1e-6  # FTS5's own floor for words that most documents hold
-_ALL = 10**6
 _MAX_UNKNOWN = 4  # words looked for by trigrams
 _MIN_UNKNOWN = 4  # characters of such a word
 _NEAR_DOCUMENTS = 30
@@ -37,31 +34,28 @@ class Lexical:
     """For the words that none holds: the documents with a word nearly like it, and how near."""
 
 
-def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | None = None) -> Lexical:
-    """Return what the words of a query find. `counts` keeps how many documents hold a word, while no text changes."""
+def match(text: FullText, query: str) -> Lexical:
+    """Return what the words of a query find."""
     terms = query_terms(query)
-    total = store.count_texts(connection)
+    total = text.total()
     if not terms or not total:
         return Lexical({})
-    held = {} if counts is None else counts
-    if len(held) > _MAX_COUNTED:
-        held.clear()
-    for word in terms:
-        if word not in held:
-            held[word] = store.count_word(connection, word)
+    held = {word: text.count(word) for word in terms}
     small = total <= SMALL
     rarity = {word: _rarity(total, held[word], small=small) for word in terms}
-    bound = sum(rarity.values())
     known = tuple(word for word in terms if held[word])
     telling = known if small else _telling(known, held)
-    bound -= sum(rarity[word] for word in known if word not in telling)
-    if small:
-        scores = _weigh_each(connection, known, total, {word: rarity[word] / bound for word in known}, held)
-    else:
-        found = store.match_words(connection, telling, MAX_CANDIDATES) if telling else {}
-        scores = {id_: min(weight / bound / _SATURATION, 1.0) for id_, weight in found.items()}
+    bound = sum(rarity.values()) - sum(rarity[word] for word in known if word not in telling)
+    scores: dict[int, float] = {}
+    for word in telling:
+        # BM25 is a sum over words, each with its own idea of how rare it is.
+        most = _SATURATION * _rarity(total, held[word], small=False)
+        share = rarity[word] / bound / most
+        found = text.posting(word)
+        for id_, weight in zip(found.ids, found.weights, strict=True):
+            scores[id_] = scores.get(id_, 0.0) + share * weight
     unknown = [word for word in terms if not held[word] and len(word) >= _MIN_UNKNOWN][:_MAX_UNKNOWN]
-    near = {word: _near(connection, word) for word in unknown}
+    near = {word: _near(text.connection, word) for word in unknown}
     for word, documents in near.items():
         for id_, nearness in documents.items():
             scores[id_] = scores.get(id_, 0.0) + _NEAR_WORTH * nearness * rarity[word] / bound
@@ -69,9 +63,9 @@ def match(connection: sqlite3.Connection, query: str, counts: dict[str, int] | N
 
 
 def _telling(words: Iterable[str], held: dict[str, int]) -> list[str]:
-    """Return the rarest of the words, as many as `_READ` has room for; the others say little beside them."""
+    """Return the rarest of the words, as many as `READ` has room for; the others say little beside them."""
     telling: list[str] = []
-    room = _READ
+    room = READ
     for word in sorted(words, key=held.__getitem__):
         room -= held[word]
         if room < 0 and telling:
@@ -80,27 +74,16 @@ def _telling(words: Iterable[str], held: dict[str, int]) -> list[str]:
     return telling
 
 
-def matched_words(connection: sqlite3.Connection, lexical: Lexical, ids: Iterable[int]) -> dict[int, list[str]]:
+def matched_words(text: FullText, lexical: Lexical, ids: Iterable[int]) -> dict[int, list[str]]:
     """Return which of the query's words each of the documents holds, in the order of the query."""
     words: dict[int, list[str]] = {id_: [] for id_ in ids}
     for word in lexical.known if words else ():
-        for id_ in store.holders(connection, word, words):
+        for id_ in text.holders(word, words):
             words[id_].append(word)
     for word, documents in lexical.near.items():
         for id_ in words.keys() & documents.keys():
             words[id_].append(f"~{word}")
     return words
-
-
-def _weigh_each(
-    connection: sqlite3.Connection, words: Iterable[str], total: int, shares: dict[str, float], held: dict[str, int]
-) -> dict[int, float]:
-    scores: dict[int, float] = {}
-    for word in words:
-        own = _rarity(total, held[word], small=False)
-        for id_, weight in store.match_words(connection, [word], _ALL).items():
-            scores[id_] = scores.get(id_, 0.0) + shares[word] * min(weight / own / _SATURATION, 1.0)
-    return scores
 
 
 def _rarity(total: int, holding: int, *, small: bool) -> float:

@@ -1,11 +1,11 @@
 """One order of what the words of a query find and what its meaning finds."""
 
 import heapq
-import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from stepwell.search.fulltext import FullText
 from stepwell.search.lexical import Lexical, match, matched_words
 
 LOW_CONFIDENCE = 0.25
@@ -70,27 +70,26 @@ class Ranking:
 
 
 def rank(
-    connection: sqlite3.Connection,
+    text: FullText,
     query: str,
     limit: int,
     *,
     meaning: Meaning | None = None,
     named: Collection[int] = (),
     merit: Callable[[Collection[int]], Mapping[int, float]] | None = None,
-    counts: dict[str, int] | None = None,
 ) -> Ranking:
     """Rank the documents of a store's full text; nothing in `query` is syntax.
 
     `named` are those whose name the query is; `merit` says of documents with the same score which to prefer.
     """
-    lexical = match(connection, query, counts)
+    lexical = match(text, query)
     best = _by_words(lexical, limit) if meaning is None else meaning.best(query, lexical.scores, limit + _SPARE)
     best = [Candidate(id_, 1.0) for id_ in named] + [item for item in best if item.id not in named]
     if merit is not None and len(best) > 1:
         merits = merit([item.id for item in best])
         best.sort(key=lambda item: (-int(item.score / _SAME), -merits.get(item.id, 0.0), -item.score))
     best = best[:limit]
-    words = matched_words(connection, lexical, [item.id for item in best])
+    words = matched_words(text, lexical, [item.id for item in best])
     items = tuple(
         Found(item.id, round(item.score, 4), "exact name" if item.id in named else _why(item.cosine, words[item.id]))
         for item in best

@@ -9,6 +9,7 @@ from stepwell.search.embedder import Embedder, Matrix
 from stepwell.search.ranking import MEANING_SHARE, Candidate
 
 _FEWEST = 256  # rows made room for
+_NOWHERE = -1
 
 
 class Vectors:
@@ -17,38 +18,38 @@ class Vectors:
     def __init__(self, dimensions: int) -> None:
         self._rows = np.zeros((0, dimensions), np.float32)
         self._ids = np.zeros(0, np.int64)
-        self._places: dict[int, int] = {}
+        self._places = np.full(1, _NOWHERE, np.int32)
+        """By id, which are numbers of rows of a table. The last one stands for all that are higher."""
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._count
 
     def __contains__(self, id_: int) -> bool:
-        return id_ in self._places
+        return bool(self._find(np.array([id_]))[0] >= 0)
 
     def put(self, ids: Collection[int], rows: NDArray[np.floating]) -> None:
-        """Take in the rows of some documents, in place of those that they have."""
-        self._make_room(len(self._places) + len(ids))
-        if not self._places.keys() & set(ids) and len(set(ids)) == len(ids):
-            start = len(self._places)
-            self._rows[start : start + len(ids)] = rows
-            self._ids[start : start + len(ids)] = list(ids)
-            self._places.update((id_, start + offset) for offset, id_ in enumerate(ids))
-            return
-        for id_, row in zip(ids, rows, strict=True):
-            place = self._places.setdefault(id_, len(self._places))
-            self._rows[place] = row
-            self._ids[place] = id_
+        """Take in the rows of some documents, each named once, in place of those that they have."""
+        wanted = np.fromiter(ids, np.int64, len(ids))
+        self._make_room(self._count + len(wanted), int(wanted.max()) + 2)
+        places = self._places[wanted]
+        new = places < 0
+        added = int(np.count_nonzero(new))
+        places[new] = np.arange(self._count, self._count + added)
+        self._count += added
+        self._places[wanted], self._rows[places], self._ids[places] = places, rows, wanted
 
     def drop(self, ids: Iterable[int]) -> None:
         """Forget some documents; the last row takes the place of each."""
         for id_ in ids:
-            place = self._places.pop(id_, None)
-            last = len(self._places)
-            if place is None or place == last:
+            if id_ not in self:
                 continue
-            self._rows[place] = self._rows[last]
-            self._ids[place] = self._ids[last]
-            self._places[int(self._ids[place])] = place
+            place = self._places[id_]
+            self._places[id_] = _NOWHERE
+            self._count -= 1
+            if place != self._count:
+                self._rows[place], self._ids[place] = self._rows[self._count], self._ids[self._count]
+                self._places[self._ids[place]] = place
 
     def nearest(self, vector: Matrix, limit: int) -> list[tuple[int, float]]:
         """Return ids and cosines of the documents nearest to a vector."""
@@ -59,31 +60,36 @@ class Vectors:
         """Return the documents with the best sum of nearness and words; one without a row keeps its words' score."""
         cosines = self._cosines(vector)
         scores = MEANING_SHARE * cosines
-        unplaced: list[Candidate] = []
-        for id_, score in words.items():
-            place = self._places.get(id_)
-            if place is None:
-                unplaced.append(Candidate(id_, min(score, 1.0)))
-            else:
-                scores[place] += (1 - MEANING_SHARE) * min(score, 1.0)
+        ids = np.fromiter(words.keys(), np.int64, len(words))
+        said = np.minimum(np.fromiter(words.values(), np.float32, len(words)), 1.0)
+        places = self._find(ids)
+        placed = places >= 0
+        scores[places[placed]] += (1 - MEANING_SHARE) * said[placed]
         found = [
             Candidate(int(self._ids[place]), float(scores[place]), float(cosines[place]))
             for place in _top(scores, limit)
             if scores[place] > 0
         ]
+        unplaced = [Candidate(int(id_), float(score)) for id_, score in zip(ids[~placed], said[~placed], strict=True)]
         return sorted([*found, *unplaced], key=lambda item: (-item.score, item.id))[:limit]
+
+    def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._places.take(ids, mode="clip")
 
     def _cosines(self, vector: Matrix) -> Matrix:
         # Not `@`: BLAS would share it among threads, and where those wait for a core it takes ten times as long.
-        return np.einsum("ij,j->i", self._rows[: len(self._places)], vector)
+        return np.einsum("ij,j->i", self._rows[: self._count], vector)
 
-    def _make_room(self, rows: int) -> None:
-        if rows <= len(self._rows):
-            return
-        size = max(_FEWEST, rows + rows // 4)
-        grown, ids = np.zeros((size, self._rows.shape[1]), np.float32), np.zeros(size, np.int64)
-        grown[: len(self._rows)], ids[: len(self._ids)] = self._rows, self._ids
-        self._rows, self._ids = grown, ids
+    def _make_room(self, rows: int, ids: int) -> None:
+        if rows > len(self._rows):
+            size = max(_FEWEST, rows + rows // 4)
+            grown, of = np.zeros((size, self._rows.shape[1]), np.float32), np.zeros(size, np.int64)
+            grown[: len(self._rows)], of[: len(self._ids)] = self._rows, self._ids
+            self._rows, self._ids = grown, of
+        if ids > len(self._places):
+            places = np.full(max(_FEWEST, ids + ids // 4), _NOWHERE, np.int32)
+            places[: len(self._places)] = self._places
+            self._places = places
 
 
 class Known:

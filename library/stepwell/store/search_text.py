@@ -66,15 +66,13 @@ def count_word(connection: sqlite3.Connection, word: str) -> int:
     return int(found.fetchone()[0])
 
 
-def match_words(connection: sqlite3.Connection, words: Iterable[str], limit: int) -> dict[int, float]:
-    """Return id and BM25 weight (higher is better) of up to `limit` documents that hold any of the words."""
-    expression = " OR ".join(map(_quoted, words))
-    rows = connection.execute(
-        f"SELECT rowid, bm25(search_text, {_WEIGHTS}) AS weight FROM search_text WHERE search_text MATCH ?"
-        " ORDER BY weight LIMIT ?",
-        (expression, limit),
-    )
-    return {int(row[0]): -float(row[1]) for row in rows}
+def weigh_word(connection: sqlite3.Connection, word: str, best: int | None) -> list[tuple[int, float]]:
+    """Return id and BM25 weight (higher is better) of the documents that hold a word, by id; the best if so many."""
+    select = f"SELECT rowid, -bm25(search_text, {_WEIGHTS}) AS weight FROM search_text WHERE search_text MATCH ?"
+    if best is None:
+        return [(row[0], row[1]) for row in connection.execute(select, (_quoted(word),))]
+    rows = connection.execute(f"{select} ORDER BY weight DESC LIMIT ?", (_quoted(word), best))
+    return sorted((row[0], row[1]) for row in rows)
 
 
 def holders(connection: sqlite3.Connection, word: str, ids: Iterable[int]) -> set[int]:

@@ -12,10 +12,11 @@ from stepwell.store import search_vectors
 MAX_LEARNED = 10  # of one workflow; the migration's trigger keeps to it
 
 
-def find_usage(connection: sqlite3.Connection, workflow: str) -> Usage:
-    """Return how a workflow has been used."""
-    row = connection.execute("SELECT * FROM workflow_usage WHERE workflow = ?", (workflow,)).fetchone()
-    return Usage() if row is None else replace(_usage(row), learned=learned(connection, workflow))
+def list_usage(connection: sqlite3.Connection, workflows: Collection[str]) -> dict[str, Usage]:
+    """Return how workflows have been used; those that never were are left out."""
+    marks = ", ".join("?" * len(workflows))
+    rows = connection.execute(f"SELECT * FROM workflow_usage WHERE workflow IN ({marks})", tuple(workflows)).fetchall()
+    return {row["workflow"]: replace(_usage(row), learned=learned(connection, row["workflow"])) for row in rows}
 
 
 def merits(connection: sqlite3.Connection, ids: Collection[int]) -> dict[int, float]:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from stepwell.model import Version, Workflow
+from stepwell.model.usage import Usage
 from stepwell.store.packages import put_lock
 from stepwell.store.search_text import Text, drop_text, put_text
 from stepwell.store.search_vectors import add_pending, drop_vectors
-from stepwell.store.usage import find_usage, forget_usage
+from stepwell.store.usage import forget_usage, list_usage
 
 _WORKFLOW = "id, name, version, description, tags, intents, origin, pinned, created_at, deleted_at"
 Only = Literal["pinned", "used", "unused", "failing"]
@@ -27,8 +28,10 @@ _ONLY: dict[Only, str] = {
     " AND json_extract(recent, '$[#-1][0]') = 0)",
 }
 _HASH_PREFIX = re.compile(r"[0-9a-f]{6,64}")
-_VERSION_SQL = """SELECT hash, source, analysis, lock FROM versions
-    LEFT JOIN version_packages ON version_packages.version = versions.hash WHERE hash = ?"""
+_VERSION_SQL = (
+    "SELECT hash, source, analysis, lock FROM versions"
+    " LEFT JOIN version_packages ON version_packages.version = versions.hash WHERE hash"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def find_row(connection: sqlite3.Connection, name: str) -> Row | None:
 def find_workflow(connection: sqlite3.Connection, name: str) -> Workflow | None:
     """Return a workflow with its current version; None also for a deleted one."""
     row = find_row(connection, name)
-    return None if row is None or row.deleted else _workflow(connection, row)
+    return None if row is None or row.deleted else _workflows(connection, [row])[0]
 
 
 def find_at_version(connection: sqlite3.Connection, name: str, prefix: str) -> tuple[Workflow | None, list[str]]:
@@ -76,12 +79,12 @@ def find_at_version(connection: sqlite3.Connection, name: str, prefix: str) -> t
     at_version = replace(
         row, version=newest["version"], description=newest["description"], created_at=newest["created_at"]
     )
-    return _workflow(connection, at_version), hashes
+    return _workflows(connection, [at_version])[0], hashes
 
 
 def find_version(connection: sqlite3.Connection, version: str) -> Version | None:
     """Return a version by its full hash; it stays also when its workflow is deleted."""
-    row = connection.execute(_VERSION_SQL, (version,)).fetchone()
+    row = connection.execute(f"{_VERSION_SQL} = ?", (version,)).fetchone()
     if row is None:
         return None
     owner = connection.execute(
@@ -102,7 +105,7 @@ def list_workflows(
         f"SELECT {_WORKFLOW} FROM workflows WHERE {where} AND name > :after ORDER BY name LIMIT :limit",
         values,
     ).fetchall()
-    return [_workflow(connection, _row(row)) for row in rows], int(total)
+    return _workflows(connection, list(map(_row, rows))), int(total)
 
 
 def list_pinned(connection: sqlite3.Connection) -> list[Workflow]:
@@ -110,7 +113,7 @@ def list_pinned(connection: sqlite3.Connection) -> list[Workflow]:
     rows = connection.execute(
         f"SELECT {_WORKFLOW} FROM workflows WHERE pinned AND deleted_at IS NULL ORDER BY name"
     ).fetchall()
-    return [_workflow(connection, _row(row)) for row in rows]
+    return _workflows(connection, list(map(_row, rows)))
 
 
 def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[tuple[str, str]]:
@@ -180,7 +183,7 @@ def put_workflow(connection: sqlite3.Connection, workflow: Workflow, text: Text)
     add_pending(connection, int(row["id"]))
     stored = find_row(connection, workflow.name)
     assert stored is not None
-    return _workflow(connection, stored)
+    return _workflows(connection, [stored])[0]
 
 
 def delete_workflow(connection: sqlite3.Connection, name: str, at: float) -> bool:
@@ -215,9 +218,8 @@ def find_named(connection: sqlite3.Connection, squeezed: str) -> list[int]:
 
 def load_workflows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Workflow]:
     """Return the workflows of these ids."""
-    marks = ", ".join("?" * len(ids))
-    rows = connection.execute(f"SELECT {_WORKFLOW} FROM workflows WHERE id IN ({marks})", tuple(ids)).fetchall()
-    return {int(row["id"]): _workflow(connection, _row(row)) for row in rows}
+    rows = connection.execute(f"SELECT {_WORKFLOW} FROM workflows WHERE id IN ({_marks(ids)})", tuple(ids)).fetchall()
+    return dict(zip((int(row["id"]) for row in rows), _workflows(connection, list(map(_row, rows))), strict=True))
 
 
 def _row(row: sqlite3.Row) -> Row:
@@ -235,23 +237,37 @@ def _row(row: sqlite3.Row) -> Row:
     )
 
 
-def _workflow(connection: sqlite3.Connection, row: Row) -> Workflow:
-    version = connection.execute(_VERSION_SQL, (row.version,)).fetchone()
-    history = connection.execute(
-        "SELECT version FROM workflow_versions WHERE name = ? ORDER BY ordinal DESC", (row.name,)
-    ).fetchall()
-    return Workflow(
-        name=row.name,
-        description=row.description,
-        tags=row.tags,
-        intents=row.intents,
-        version=_version(version, row.name),
-        created_at=row.created_at,
-        origin=row.origin,
-        pinned=row.pinned,
-        versions=tuple(dict.fromkeys(str(item["version"]) for item in history)),
-        usage=find_usage(connection, row.name),
-    )
+def _workflows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Workflow]:
+    """Return the workflows of rows, with a few queries for all."""
+    names, hashes = [row.name for row in rows], list({row.version for row in rows})
+    versions = connection.execute(f"{_VERSION_SQL} IN ({_marks(hashes)})", hashes)
+    version_of = {found["hash"]: found for found in versions}
+    history: dict[str, dict[str, None]] = {name: {} for name in names}
+    for found in connection.execute(
+        f"SELECT name, version FROM workflow_versions WHERE name IN ({_marks(names)}) ORDER BY name, ordinal DESC",
+        names,
+    ):
+        history[found["name"]][found["version"]] = None
+    usage = list_usage(connection, names)
+    return [
+        Workflow(
+            name=row.name,
+            description=row.description,
+            tags=row.tags,
+            intents=row.intents,
+            version=_version(version_of[row.version], row.name),
+            created_at=row.created_at,
+            origin=row.origin,
+            pinned=row.pinned,
+            versions=tuple(history[row.name]),
+            usage=usage.get(row.name, Usage()),
+        )
+        for row in rows
+    ]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _version(row: sqlite3.Row, name: str | None) -> Version:

@@ -12,6 +12,7 @@ from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.ports.tools import ToolHit, ToolSearch
 from stepwell.search.document import Document, columns, text_for_model
+from stepwell.search.fulltext import FullText
 from stepwell.search.loading import Models
 from stepwell.search.ranking import rank
 from stepwell.search.words import squeezed
@@ -37,7 +38,7 @@ class Meanings:
     models: Models
     database: Database
     """Keeps vectors, so that no process embeds the same text again."""
-    wake: Callable[[], None]
+    expect: Callable[[], None]
     """Says that a model is of use."""
 
 
@@ -59,7 +60,7 @@ class ToolRanking:
             return ToolSearch(tuple(ToolHit(spec, 0.0, "") for spec in ordered[: max(limit, 0)]))
         found, missing = await self._apart(lambda: self._search(ordered, query, limit))
         if self._meanings is not None:
-            self._meanings.wake()
+            self._meanings.expect()
             if missing and (self._filling is None or self._filling.done()):
                 self._filling = asyncio.create_task(self._fill(self._meanings, missing), name="stepwell-tool-meanings")
         return found
@@ -111,7 +112,7 @@ class ToolRanking:
         missing = texts.missing(known.vectors) if known is not None else {}
         meaning = known if known is not None and len(known.vectors) else None
         named = texts.named(query)
-        ranking = rank(texts.connection, query, limit, meaning=meaning, named=named, counts=texts.counts)
+        ranking = rank(texts.full, query, limit, meaning=meaning, named=named)
         items = tuple(ToolHit(texts.spec(item.id), item.score, item.why) for item in ranking.items)
         pending = len(missing) if known is not None else 0
         return ToolSearch(items, ranking.mode, ranking.model, ranking.low_confidence, pending), missing
@@ -135,8 +136,7 @@ class _Texts:
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         create_tables(self.connection)
-        self.counts: dict[str, int] = {}
-        """How many tools hold a word; empty after each change."""
+        self.full = FullText(self.connection)
         self._ids: dict[str, int] = {}
         self._specs: dict[int, ToolSpec] = {}
         self._names: dict[str, list[int]] = {}
@@ -160,7 +160,7 @@ class _Texts:
         if not changed and not gone:
             return []
         stale = [self._ids[name] for name in (*gone, *(spec.name for spec in changed)) if name in self._ids]
-        self.counts.clear()
+        self.full.forget()
         self.connection.execute("BEGIN")
         for name in gone:
             id_ = self._ids.pop(name)
