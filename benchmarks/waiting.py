@@ -20,7 +20,7 @@ SPREAD_S = 90 * 24 * 3600  # the runs were made, and their timers fire, within s
 
 async def make_store(home: Path, count: int) -> None:
     """Make a home in which `count` runs wait: for a person, a timer, an event."""
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs meanwhile
     # The model for search by meaning takes 100 MB of any server, whatever waits in it; search_speed.py measures it.
     (home / "stepwell.toml").write_text('[search]\nmodel = "none"\n')
     async with Session(home) as session:
