@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 OPTIONS = dict(word.split("=", 1) for word in sys.argv[1:])
 READ = {"readOnlyHint": True}
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+COUNTED = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -33,6 +34,13 @@ TOOLS = [
     tool("nothing", annotations=READ),
     tool("numbers", annotations=READ),
     tool("wrapped", annotations=READ, outputSchema={"type": "object", "properties": {"result": {"type": "integer"}}}),
+    tool("misfit", TEXT, outputSchema=COUNTED),
+    tool("unstructured", annotations=READ, outputSchema=COUNTED),
+    tool("broken_json", annotations=READ),
+    tool("malformed", annotations=READ),
+    tool("slow_copy", annotations=READ),
+    tool("meta"),
+    tool("env", annotations=READ),
     tool("erase", annotations={"destructiveHint": True}),
     tool("fail", annotations=READ),
     tool("refuse", annotations=READ),
@@ -61,12 +69,22 @@ TOOLS = [
         {"type": "object", "properties": {"x": True, "y\n": {"default": "z" * 999}}, "required": ["x"]},
         annotations=READ,
     ),
-    tool("wrong_schema", {"type": "object", "properties": {"x": {"type": "no type"}}}, annotations=READ),
+    tool(
+        "wrong_schema",
+        {"type": "object", "properties": {"x": {"type": "no type"}, "y": {"type": [5, {}]}, "z": {"enum": 5}}},
+        annotations=READ,
+    ),
+    tool(
+        "names",
+        {"type": "object", "patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+        annotations=READ,
+    ),
 ]
 grown: list[dict[str, Any]] = []
 writing = threading.Lock()
 answers: dict[Any, "threading.Event"] = {}
 given: dict[Any, Any] = {}
+current = threading.local()
 
 
 def send(message: dict[str, Any]) -> None:
@@ -119,6 +137,27 @@ def garbage(_: dict[str, Any]) -> dict[str, Any]:
     return text("after the garbage")
 
 
+def broken_json(_: dict[str, Any]) -> None:
+    with writing:
+        print(f'{{"jsonrpc": "2.0", "id": {current.ident}, "result": {{"content": [', flush=True)
+
+
+def slow_copy(_: dict[str, Any]) -> dict[str, Any]:
+    for done in range(50):
+        send(
+            {
+                "method": "notifications/progress",
+                "params": {
+                    "progressToken": current.token,
+                    "progress": done,
+                    "total": 50,
+                    "message": f"file {done}\x1b",
+                },
+            }
+        )
+    return text("copied")
+
+
 def die_once(given: dict[str, Any]) -> dict[str, Any]:
     mark = Path(given["text"])
     if not mark.exists():
@@ -134,7 +173,7 @@ def grow(_: dict[str, Any]) -> dict[str, Any]:
 
 
 PIXELS = {"type": "image", "data": base64.b64encode(b"\x89PNG pixels").decode(), "mimeType": "image/png"}
-PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
     "shout": lambda given: text(given["text"].upper()),
     "note": lambda given: text(f"noted {given['text']}"),
     "note-twice": lambda given: text(f"noted {given['text']}"),
@@ -142,6 +181,13 @@ PLAIN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "nothing": lambda _: {"content": []},
     "numbers": lambda _: text("{}") | {"structuredContent": {"n": 1, "$": "dollar", "big": 2**70}},
     "wrapped": lambda _: text("7") | {"structuredContent": {"result": 7}},
+    "misfit": lambda given: text("x") | {"structuredContent": {"count": given["text"]}},
+    "unstructured": lambda _: text("5"),
+    "broken_json": broken_json,
+    "malformed": lambda _: {"content": ["x", {"type": "text"}]},
+    "slow_copy": slow_copy,
+    "meta": lambda _: text(json.dumps(current.meta)),
+    "env": lambda _: text(os.environ.get("RAW_SECRET", "")[::-1]),
     "fail": lambda _: text("the disk is full\x1b[31m") | {"isError": True},
     "huge": huge,
     "garbage": garbage,
@@ -182,6 +228,8 @@ def answer(message: dict[str, Any], send: Callable[[dict[str, Any]], None] = sen
         case "tools/call" if params["name"] == "refuse":
             send({"id": ident, "error": {"code": -32602, "message": "not like that"}})
         case "tools/call":
+            current.ident, current.meta = ident, params.get("_meta") or {}
+            current.token = current.meta.pop("progressToken", None)
             if (result := call(ident, params["name"], params.get("arguments") or {})) is not None:
                 send({"id": ident, "result": result})
         case other:
@@ -193,12 +241,14 @@ class Web(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     sessions: ClassVar[set[str]] = set()
+    unknown: ClassVar[tuple[int, bytes]] = (404, b"")
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
         method = message.get("method")
         if method == "forget":
             self.sessions.clear()
+            type(self).unknown = (message["status"], message["said"].encode())
             self.reply(202, b"")
         elif method == "initialize":
             self.sessions.add(session := f"s{len(self.sessions)}-{time.monotonic_ns()}")
@@ -206,7 +256,7 @@ class Web(BaseHTTPRequestHandler):
         elif method == "server/discover":
             self.reply(200, self.answered(message))
         elif self.headers.get("mcp-session-id") not in self.sessions:
-            self.reply(404, b"")
+            self.reply(*self.unknown)
         elif "id" not in message:
             self.reply(202, b"")
         elif (message.get("params") or {}).get("name") == "die_noting":

@@ -1,4 +1,4 @@
-"""An MCP server made with the SDK, of both eras: `python sdk_server.py [http]`, which prints its port."""
+"""An MCP server made with the SDK, of both eras: `python sdk_server.py [http=PORT]`, which prints its port."""
 
 import socket
 import sys
@@ -67,11 +67,12 @@ def huge(megabytes: int) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:] != ["http"]:
+    if not sys.argv[1:]:
         server.run()
         return
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", int(sys.argv[1].removeprefix("http="))))
     listening.listen()  # before the port is told: whoever connects at once waits instead of being refused
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="error")

@@ -191,3 +191,55 @@ async def ended(server: Server, run_id: str, logs: dict[str, Path]) -> bool:
                 await call(client, "resume_run", run_id=run_id, **decision)
     assert run["status"] not in ("failed", "dead", "cancelled"), run["error"]
     return run["status"] == "completed"
+
+
+MISFIT = '''
+"""Call what answers wrongly, in a step that tries again; and read what else comes along."""
+from stepwell import ToolError
+
+def note():
+    return tools.raw.misfit(text="five")
+
+def run(ctx) -> dict:
+    tools.raw.slow_copy()
+    found = {"secret": tools.raw.env(), "meta": tools.raw.meta()}
+    try:
+        ctx.step("note", note, retries=2)
+    except Exception as error:
+        found["error"] = str(error)
+    tools.raw.misfit(text="six")
+    return found
+'''
+
+
+@pytest.mark.asyncio
+async def test_a_call_whose_answer_is_no_good_was_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTER", "s3cret-of-env")
+    log = tmp_path / "log"
+    home = configure(tmp_path / "home", raw=raw(log))
+    with (home / "stepwell.toml").open("a") as file:
+        file.write('env = { RAW_SECRET = "{{secret:INNER}}" }\n[secrets.INNER]\nenv = "OUTER"\ntools = ["raw.*"]\n')
+        file.write('[idempotency]\n"raw.meta" = { meta = "com.example/key" }\n')
+    async with Session(home) as session:
+        await session.add_workflow("misfit", MISFIT)
+        run = await session.run("misfit")
+        assert (run.status, run.error.code if run.error else "") == ("failed", "bad_answer")
+        # Retries of the step have got the same error, and whoever tries the run again is asked first.
+        assert log.read_text().count("misfit {") == 2
+        events = await session.timeline(run)
+        told = [event.data["message"] for event in events if event.type == "progress"]
+        assert told[0] == "raw.slow_copy: file 0"
+        assert len(told) < 5
+        run = await session.resume(run)
+        (wait,) = run.waiting_for
+        assert (wait.kind, log.read_text().count("misfit {")) == ("in_doubt", 2)
+        run = await session.resume(run, decision="value", value={"count": 6})
+        assert run.status == "completed", run.error
+    assert "count must be int, got str 'five'" in run.output["error"]
+    assert run.output["secret"] == "s3cret-of-env"[::-1]
+    (key,) = json.loads(run.output["meta"]).values()
+    assert len(key) == 32
+    assert list(json.loads(run.output["meta"])) == ["com.example/key"]
+    assert b"s3cret-of-env" not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())

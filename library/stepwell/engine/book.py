@@ -25,6 +25,8 @@ Load = Callable[[int], Awaitable[bytes | None]]
 """Reads a value from the store, by its place in the journal."""
 
 QUEUED_BYTES = 8 * 1024 * 1024  # that wait to be written for one run, while its guest is still read
+UNUSABLE_ANSWERS = ("bad_answer", "too_large", "binary")
+"""Codes of tools whose answer came and was no good."""
 KEPT_BYTES = 4096  # larger values are not kept in memory beside the store
 
 
@@ -159,7 +161,7 @@ class Book:
         entry = None if name is None else self._effects.get(name)
         if entry is None or entry.key == key:
             return None
-        return entry if entry.status in ("ok", "open", "in_doubt") or was_in_doubt(entry) else None
+        return entry if entry.status in ("ok", "open", "in_doubt") or was_in_doubt(entry) or was_made(entry) else None
 
     def cuts(self, key: str) -> int:
         """Return how often the call at this place was taken out of what is replayed."""
@@ -315,7 +317,16 @@ def _deep(depth: int) -> JsonObject:
 
 def was_in_doubt(entry: Entry) -> bool:
     """Whether the call was given up without knowing if it had its effect."""
-    return entry.error is not None and msgspec.json.decode(entry.error).get("code") == "in_doubt"
+    return _code(entry) == "in_doubt"
+
+
+def was_made(entry: Entry) -> bool:
+    """Whether it is a tool's call that had its effect although it has failed: only its answer could not be used."""
+    return entry.kind == "tool" and _code(entry) in UNUSABLE_ANSWERS
+
+
+def _code(entry: Entry) -> str:
+    return "" if entry.error is None else str(msgspec.json.decode(entry.error).get("code"))
 
 
 def _effect_name(key: str, label: str) -> str | None:

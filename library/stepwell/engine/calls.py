@@ -9,9 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from stepwell.engine import waiting
 from stepwell.engine.admission import without_attempts
 from stepwell.engine.agents import Agents
+from stepwell.engine.book import was_made
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.gating import pass_gate
@@ -21,13 +24,14 @@ from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
 from stepwell.engine.stored import act_on_artifact, query_artifact, read_artifact
+from stepwell.engine.telling import telling
 from stepwell.engine.waiting import Waiting
 from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
 from stepwell.model import Json, JsonObject, Version
 from stepwell.model.aside import LARGE, Aside
 from stepwell.model.secret_names import list_secret_names
 from stepwell.ports import CallContext, Caller, ToolSpec
-from stepwell.ports.frames import Call
+from stepwell.ports.frames import Call, Failure
 from stepwell.store import spending
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
@@ -137,7 +141,7 @@ class Calls:
         if entry is None and not spec.read_only:
             earlier = await self._earlier(call, call.label(digest))
             earlier = earlier or await self._book.take_cut(call.label(digest), self._adopted, "ok", "open", "in_doubt")
-        if earlier is not None and earlier.status == "ok":
+        if earlier is not None and (earlier.status == "ok" or (was_made(earlier) and not spec.repeatable)):
             return await self._reuse(call, digest, earlier)
         doubtful = (entry is not None or earlier is not None) and not spec.repeatable
         async with AsyncExitStack() as turn:
@@ -178,7 +182,8 @@ class Calls:
             await self._book.settled()
             try:
                 async with self._in_flight(call.key):
-                    given = await tools.call(spec, arguments, context)
+                    with telling(self._book, call) as tell:
+                        given = await tools.call(spec, arguments, replace(context, tell=tell))
                 answer = await self._aside.run(_size(given), give, given)
             except ToolFailure as error:
                 answer = tool_failed(error)
@@ -333,7 +338,8 @@ class Calls:
     async def _reuse(self, call: Call, digest: str, earlier: Entry) -> Answer:
         """Give the call the result of an equal one that had its effect already."""
         self._book.event("call.reused", {"call": call.name, "key": call.key, "from": earlier.key})
-        return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier)))
+        failure = None if earlier.error is None else msgspec.json.decode(earlier.error, type=Failure)
+        return self._settle(call, self._book.draft(call, digest), Answer(await self._book.value(earlier), failure))
 
     def _settle(self, call: Call, entry: Entry, answer: Answer, taken: JsonObject | None = None) -> Answer:
         self._book.settle(entry, answer)

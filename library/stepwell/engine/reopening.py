@@ -5,7 +5,7 @@ import sqlite3
 import time
 
 from stepwell.engine.agent_keys import is_inside, to_take_back
-from stepwell.engine.book import was_in_doubt
+from stepwell.engine.book import was_in_doubt, was_made
 from stepwell.engine.replaying import CUT
 from stepwell.errors import Conflict, NotFound
 from stepwell.model import LIVE
@@ -42,7 +42,7 @@ def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | 
         journal.drop_deliveries(connection, run_id, min(deliveries))
     # A gate is used once: what is tried anew asks anew.
     gates = {f"{entry.key}!{gate}" for entry in failed for gate in ("policy", "approval", "doubt")}
-    again = [e for e in failed if e.kind != "step" and not was_in_doubt(e)]
+    again = [e for e in failed if e.kind != "step" and not _was_sent(e)]
     # Children that were under way ended with the run: they are asked for anew, and taken up again.
     again += [e for e in entries if e.kind == "child" and e.status == "open" and not e.key.startswith(CUT)]
     gone = {e.seq for e in (*again, *agents, *(e for e in entries if e.key in gates))}
@@ -50,9 +50,14 @@ def take_back_failure(connection: sqlite3.Connection, run_id: str, error: str | 
     for entry in failed:
         if entry.kind == "step":
             journal.set_aside(connection, run_id, entry)
-        elif was_in_doubt(entry):
+        elif _was_sent(entry):
             journal.doubt_again(connection, run_id, entry.seq)
     return [entry.name for entry in failed]
+
+
+def _was_sent(entry: journal.Entry) -> bool:
+    # Tried anew by itself is only what has had no effect; of a tool that may be repeated nobody will be asked.
+    return was_in_doubt(entry) or was_made(entry)
 
 
 def _what_failed(entries: list[journal.Entry], error: str | None) -> list[journal.Entry]:

@@ -16,6 +16,7 @@ from stepwell.ports.tools import (
     Reply,
     Saver,
     Subject,
+    Teller,
     ToolHost,
     ToolSpec,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Sandbox",
     "Saver",
     "Subject",
+    "Teller",
     "ToolHost",
     "ToolSpec",
     "Usage",

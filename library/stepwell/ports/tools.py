@@ -144,6 +144,8 @@ Saver: TypeAlias = Callable[[Binary], Awaitable[JsonObject]]
 """Keeps bytes as an artifact of the run and returns what the workflow gets instead."""
 Asker: TypeAlias = Callable[[Inquiry], Awaitable[Reply]]
 """Asks a person; the call waits meanwhile."""
+Teller: TypeAlias = Callable[[float | None, float | None, str], None]
+"""Takes how much of a call is done, of how much in all, and what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class CallContext:
     """Entries of `_meta`, where the tool is one of an MCP server."""
     save: Saver | None = None
     ask: Asker | None = None
+    tell: Teller | None = None
 
 
 class ToolHost(Protocol):

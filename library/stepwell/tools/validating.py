@@ -1,7 +1,11 @@
 """Checks of arguments against schemas that others wrote: they end, fetch nothing, and refuse only what is wrong."""
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jsonschema import Draft202012Validator
@@ -18,9 +22,13 @@ from stepwell.model import Json, JsonObject
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_REFS = 20_000  # followed in one check: schemas of references can ask for more work than there is time
+MAX_WORK = 50_000  # keywords looked at in one check: schemas and values can ask for more work than there is time
+MAX_MISFITS = 20  # found in one check
 
 Keyword = Callable[[Any, Any, Any, Any], Any]
+
+_left: ContextVar[list[int]] = ContextVar("left")
+"""The work that the check under way may still make."""
 
 
 class Validator(Protocol):
@@ -36,48 +44,37 @@ class _TooMuchWork(Exception):
 
 
 class CheckedSchema:
-    """A schema that was read once and checks any number of values."""
+    """A schema that was read once and checks any number of values, in several threads at one time."""
 
     def __init__(self, schema: JsonObject) -> None:
-        self._followed = 0
         try:
             Draft202012Validator.check_schema(schema)
-            self._validator = _extended(self._count)(schema, registry=Registry())
+            kind = _Lenient if "patternProperties" in json.dumps(schema) else _Strict
+            self._validator = kind(schema, registry=Registry())
         except (SchemaError, Unresolvable, RecursionError):
             # What nobody can read is left to the tool itself.
             self._validator = None
 
     def iter_errors(self, instance: Json) -> "Iterable[ValidationError]":
-        """Return the mismatches; none where the schema itself cannot be followed."""
+        """Return the first mismatches; none where the schema cannot be followed, or not in the time that there is."""
         if self._validator is None:
             return []
-        self._followed = 0
-        try:
-            return list(self._validator.iter_errors(instance))
-        except (Unresolvable, RecursionError, _TooMuchWork):
-            return []
+        found: list[ValidationError] = []
+        _left.set([MAX_WORK])
+        with suppress(Unresolvable, RecursionError, _TooMuchWork):
+            found.extend(islice(self._validator.iter_errors(instance), MAX_MISFITS))
+        return found
 
-    def _count(self) -> None:
-        self._followed += 1
-        if self._followed > MAX_REFS:
+
+def _counted(follow: Keyword) -> Keyword:
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        left = _left.get()
+        left[0] -= 1
+        if left[0] < 0:
             raise _TooMuchWork
+        return follow(validator, value, instance, schema)
 
-
-def _extended(count: Callable[[], None]) -> Any:
-    known: Any = Draft202012Validator.VALIDATORS
-
-    def counted(keyword: str) -> Keyword:
-        follow: Keyword = known[keyword]
-
-        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            count()
-            yield from follow(validator, value, instance, schema) or ()
-
-        return check
-
-    own = {"$ref": counted("$ref"), "$dynamicRef": counted("$dynamicRef"), "pattern": _pattern}
-    # Property names by pattern, and uniqueness of long lists, can take for ever; tools judge them themselves.
-    return extend(Draft202012Validator, own | {"patternProperties": _passed, "uniqueItems": _passed})
+    return check
 
 
 def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -87,6 +84,14 @@ def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iter
 
 def _passed(*_: Any) -> None:
     return None
+
+
+_KNOWN: Any = Draft202012Validator.VALIDATORS
+# Property names by pattern, and uniqueness of long lists, can take for ever; tools judge them themselves.
+_OWN: dict[str, Keyword] = {"pattern": _pattern, "patternProperties": _passed, "uniqueItems": _passed}
+_Strict: Any = extend(Draft202012Validator, {name: _counted(follow) for name, follow in {**_KNOWN, **_OWN}.items()})
+# These look at the patterns beside them.
+_Lenient: Any = extend(_Strict, {"additionalProperties": _passed, "unevaluatedProperties": _passed})
 
 
 @lru_cache(maxsize=1024)

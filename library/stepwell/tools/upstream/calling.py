@@ -20,7 +20,7 @@ from stepwell.model import JsonObject
 from stepwell.tools.messages import clean, failure
 from stepwell.tools.upstream.asking import as_inquiry, as_result
 from stepwell.tools.upstream.link import Link
-from stepwell.tools.upstream.wire import LOST, MAX_MESSAGE_BYTES, TOO_LARGE, UNSENT
+from stepwell.tools.upstream.wire import LOST, MAX_MESSAGE_BYTES, NO_JSON, TOO_LARGE, UNSENT
 
 if TYPE_CHECKING:
     from stepwell.tools.upstream.tool import Asking
@@ -66,7 +66,7 @@ async def call_tool(link: Link, name: str, arguments: JsonObject, meta: Any, ask
         params = CallToolRequestParams(
             name=name, arguments=arguments, input_responses=answers, request_state=state, _meta=meta
         )  # pyright: ignore[reportCallIssue]  pydantic's alias
-        result = await _send(link, name, CallToolRequest(params=params))
+        result = await _send(link, name, CallToolRequest(params=params), asking)
         if result.get("resultType", "complete") == "complete":
             return result
         required = _read_required(name, result)
@@ -79,11 +79,11 @@ async def call_tool(link: Link, name: str, arguments: JsonObject, meta: Any, ask
     raise failure(name, f"{name}: asked more than {MAX_ROUNDS} times", code="bad_answer")
 
 
-async def _send(link: Link, name: str, request: CallToolRequest) -> JsonObject:
+async def _send(link: Link, name: str, request: CallToolRequest, asking: "Asking") -> JsonObject:
     if link.ended.is_set():
         raise LinkLost("the connection has ended", sent=False)
     try:
-        answer = await link.client.session.send_request(request, _Result)
+        answer = await link.client.session.send_request(request, _Result, progress_callback=asking.told)
     except MCPError as error:
         raise _translated(link, name, error) from error
     except ValidationError as error:
@@ -106,7 +106,7 @@ def _translated(link: Link, name: str, error: MCPError) -> Exception:
         return Rejected("the server has ended the session", relist=False)
     if code == HEADER_MISMATCH:
         return Rejected(said, relist=True)
-    if said.startswith("Failed to parse"):
+    if said.startswith(NO_JSON):
         return failure(name, f"{name}: its answer is no valid JSON", code="bad_answer")
     if code == INVALID_PARAMS:
         return failure(name, f"{name}: {said}", code="invalid_arguments")

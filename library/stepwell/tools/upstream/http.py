@@ -43,7 +43,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             return _failed(LOST, "answered with a content encoding that was not asked for")
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             return response
-        return await _whole(response)
+        answer = await _whole(response)
+        return httpx2.Response(404) if "mcp-session-id" in request.headers and _is_of_no_session(answer) else answer
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -83,6 +84,12 @@ async def _whole(response: httpx2.Response) -> httpx2.Response:
         return _failed(LOST, f"its gateway answered {response.status_code}")
     headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"transfer-encoding"]
     return httpx2.Response(response.status_code, headers=headers, content=bytes(body))
+
+
+def _is_of_no_session(answer: httpx2.Response) -> bool:
+    # A server that was started again has no sessions. The protocol wants 404 then; its SDKs put a JSON-RPC error into
+    # it, which would be taken for the tool's, and many servers that follow an example answer 400.
+    return answer.status_code == 404 or (answer.status_code == 400 and b"session" in answer.content.lower())
 
 
 async def _bounded(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

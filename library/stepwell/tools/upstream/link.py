@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.session import ClientRequestContext
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.types import (
     INTERNAL_ERROR,
     ElicitRequestFormParams,
@@ -28,8 +29,12 @@ from stepwell.tools.upstream.asking import as_inquiry, as_result
 from stepwell.tools.upstream.config import McpServer, MissingVariable, Reveal, expand
 from stepwell.tools.upstream.http import open_http
 from stepwell.tools.upstream.stdio import Child, open_streams, run_child
+from stepwell.tools.upstream.wire import LOST, UNSENT
 
 REST_S = 2.0  # after a start that failed: calls within it get the same error
+HEARD_S = 5.0  # for the first word of the stream that tells of changes
+LISTEN_AGAIN_S = 1.0  # before the stream is opened anew, doubled for one that does not last
+LISTEN_REST_S = 60.0
 CLIENT = Implementation(name="stepwell", title="Stepwell", version="1")
 
 log = logging.getLogger(__name__)
@@ -48,6 +53,8 @@ class Link:
     """Set when nothing can come from it any more."""
     askers: list[Asker] = field(default_factory=list[Asker])
     """Of the calls under way, in their order: a question of the server does not say which call it belongs to."""
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a change of the listing from here on is heard of, as far as that is possible."""
 
     @property
     def modern(self) -> bool:
@@ -63,7 +70,8 @@ class Connection:
         self._changed = changed
         self._reveal = reveal
         self._link: Link | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
+        """The newest, and those before that still close what they had."""
         self._starting: asyncio.Future[Link] | None = None
         self._failed: tuple[float, NotReached] | None = None
 
@@ -79,22 +87,23 @@ class Connection:
             raise self._failed[1]
         if self._starting is None or self._starting.done():
             self._starting = asyncio.get_running_loop().create_future()
-            previous, self._keeper = self._keeper, None
-            self._keeper = asyncio.create_task(self._keep(self._starting, previous))
+            previous = [keeper for keeper in self._keepers if not keeper.done()]
+            self._keepers = [*previous, asyncio.create_task(self._keep(self._starting, previous))]
         return await asyncio.shield(self._starting)
 
     async def close(self) -> None:
         """End the link and the process behind it."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
+        for keeper in self._keepers:
             keeper.cancel()
-            await asyncio.wait([keeper])
+        if self._keepers:
+            await asyncio.wait(self._keepers)
 
-    async def _keep(self, ready: "asyncio.Future[Link]", previous: "asyncio.Task[None] | None") -> None:
-        if previous is not None:
-            previous.cancel()
-            await asyncio.wait([previous])
+    async def _keep(self, ready: "asyncio.Future[Link]", previous: "list[asyncio.Task[None]]") -> None:
         try:
+            for keeper in previous:
+                keeper.cancel()
+            if previous:
+                await asyncio.wait(previous)
             async with self._open() as link:
                 self._link, self._failed = link, None
                 ready.set_result(link)
@@ -115,7 +124,8 @@ class Connection:
         finally:
             self._link = None
             if not ready.done():
-                ready.cancel()
+                ready.set_exception(NotReached("this process is ending"))
+                ready.exception()
 
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[Link, None]:
@@ -179,14 +189,34 @@ class Connection:
             await client.__aexit__(None, None, None)
 
     async def _listen(self, link: Link) -> None:
-        """Hear of changes of the listing: in the protocol of 2026 a stream of their own, which may end at any time."""
+        """Hear of changes of the listing: in the protocol of 2026 a stream of its own, which may end at any time."""
         capabilities = link.client.server_capabilities.tools
         if not link.modern or capabilities is None or not capabilities.list_changed:
+            link.heard.set()
             return
-        with suppress(Exception):  # a server without the stream is one whose listing is looked at anew with each start
-            async with link.client.listen(tools_list_changed=True) as changes:
-                async for _ in changes:
-                    self._changed()
+        pause_s = LISTEN_AGAIN_S
+        while True:
+            began = time.monotonic()
+            try:
+                async with (
+                    asyncio.timeout(HEARD_S) as acknowledged,
+                    link.client.listen(tools_list_changed=True) as told,
+                ):
+                    acknowledged.reschedule(None)
+                    if link.heard.is_set():
+                        self._changed()  # what was said meanwhile is lost
+                    link.heard.set()
+                    async for _ in told:
+                        self._changed()
+            except MCPError as error:
+                if error.error.code not in (LOST, UNSENT):
+                    return  # without the stream its listing is looked at anew with each connection
+            except (SubscriptionLost, TimeoutError):
+                pass
+            finally:
+                link.heard.set()
+            pause_s = LISTEN_AGAIN_S if time.monotonic() - began > LISTEN_REST_S else min(2 * pause_s, LISTEN_REST_S)
+            await asyncio.sleep(pause_s)
 
 
 @asynccontextmanager

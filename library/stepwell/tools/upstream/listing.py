@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_PAGES = 1000
 MAX_TOOLS = 10_000
 MAX_SCHEMA_BYTES = 64 * 1024
+MAX_TEXT = 16 * 1024  # characters of a description, of which fewer are shown
+MAX_LISTING_BYTES = 32 * 1024 * 1024  # of names, descriptions and schemas together
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -42,14 +44,15 @@ async def fetch_listing(session: "ClientSession") -> list[Listed]:
     found: list[Listed] = []
     cursors: set[str] = set()
     cursor: str | None = None
+    left = MAX_LISTING_BYTES
     for _ in range(MAX_PAGES):
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
         for tool in page.tools:
-            dumped = tool.model_dump(by_alias=True, mode="json", exclude_none=True)
-            found.append(_read(dumped))
+            found.append(_read(tool.model_dump(by_alias=True, mode="json", exclude_none=True)))
+            left -= len(msgspec.json.encode(found[-1]))
         cursor = page.next_cursor
         # A server that gives the same page for ever must not hold anybody up.
-        if not cursor or cursor in cursors or len(found) >= MAX_TOOLS:
+        if not cursor or cursor in cursors or len(found) >= MAX_TOOLS or left < 0:
             break
         cursors.add(cursor)
     return found[:MAX_TOOLS]
@@ -81,7 +84,7 @@ def _read(tool: JsonObject) -> Listed:
     output: Json = tool.get("outputSchema")
     return Listed(
         str(tool["name"]),
-        str(tool.get("description") or tool.get("title") or ""),
+        str(tool.get("description") or tool.get("title") or "")[:MAX_TEXT],
         _schema(tool.get("inputSchema")),
         _schema(output) if isinstance(output, dict) else None,
         tool.get("annotations") or {},

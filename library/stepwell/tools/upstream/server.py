@@ -37,11 +37,15 @@ class UpstreamSource:
         self._reveal = reveal
         self._file = None if kept is None else kept / f"{namespace}.json"
         self._tools: list[Tool] | None = None
+        self._names: frozenset[str] = frozenset()
+        self._listing: dict[str, Listed] = {}
         self._connection: Connection | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._fresh = False
+        self._listed: Link | None = None
+        """Whose listing was asked for last: behind another link there may be another server."""
         self._looked = float("-inf")
         self._stale = False
+        self._broken = False
 
     def tools(self) -> Sequence[Tool]:
         """Return the tools of the newest listing, else of the one that was kept on disk."""
@@ -52,13 +56,17 @@ class UpstreamSource:
         return self._tools or []
 
     async def prepare(self, missing: str = "") -> None:
-        """Read the listing if there is none, if the server says that it has changed, or to find a tool."""
-        tools = self.tools()
-        lacks = all(tool.spec.name != missing for tool in tools) if missing else self._tools is None
-        rested = time.monotonic() - self._looked > LOOK_AGAIN_S
-        busy = self._reading is not None and not self._reading.done()
-        if self._stale or (lacks and (rested or busy)):
-            await self._read()
+        """Read the listing if there is none, if the server says that it has changed, or to find a tool.
+
+        Nobody waits for a server that was broken the last time, unless for a tool that only it may have.
+        """
+        patient = not self._broken or bool(missing and self._lacks(missing))
+        if patient and self._reading is not None and self._wants(missing):
+            await asyncio.wait([self._reading])  # it may have begun before the change
+        if self._wants(missing) and time.monotonic() - self._looked > LOOK_AGAIN_S:
+            reading = self._read()
+            if patient:
+                await asyncio.wait([reading])
 
     async def get(self) -> "Link":
         """Return a live link.
@@ -79,14 +87,21 @@ class UpstreamSource:
                 retryable=True,
                 hint=f"The operator can look at [{self.section}] in stepwell.toml.",
             ) from error
-        self.problem = ""
-        if not self._fresh:
-            self._read_soon()
+        if link is not self._listed:
+            self._read()
         return link
 
     async def relist(self) -> None:
         """Read the listing anew."""
-        await self._read()
+        await asyncio.wait([self._read()])
+
+    async def newest(self, name: str) -> Listed | None:
+        """Return the tool as the server lists it; the listing is read anew unless that was done just now."""
+        if time.monotonic() - self._looked > LOOK_AGAIN_S:
+            self._read()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+        return self._listing.get(name)
 
     async def close(self) -> None:
         """End the server."""
@@ -104,37 +119,42 @@ class UpstreamSource:
         return self._connection
 
     def _changed(self) -> None:
+        # It is read by whoever needs it next: a server that says so all the time makes no work by that.
         self._stale = True
-        self._read_soon()
+        if not self._broken:
+            self._looked = float("-inf")
 
-    def _read_soon(self) -> "asyncio.Task[None]":
+    def _lacks(self, name: str) -> bool:
+        self.tools()
+        return name not in self._names if name else self._tools is None
+
+    def _wants(self, missing: str) -> bool:
+        return self._lacks(missing) or self._stale
+
+    def _read(self) -> "asyncio.Task[None]":
         # One at a time: who comes meanwhile gets the same listing, and a change meanwhile leaves it stale.
         if self._reading is None or self._reading.done():
-            self._fresh, self._stale = True, False
             self._reading = asyncio.create_task(self._fetch())
         return self._reading
 
-    async def _read(self) -> None:
-        await asyncio.wait([self._read_soon()])
-
     async def _fetch(self) -> None:
-        self._looked = time.monotonic()
+        self._stale, self._looked = False, time.monotonic()
         try:
             async with asyncio.timeout(self.server.start_s + LIST_S):
-                link = await self._connect().get()
+                link = self._listed = await self._connect().get()
+                await link.heard.wait()
                 listing = await fetch_listing(link.client.session)
         except Exception as error:  # noqa: BLE001  foreign code on the other side; the listing stays what it was
-            self._fresh = False
+            self._stale = self._broken = True
+            self._looked = time.monotonic()
             reason = clean(str(error) or type(error).__name__, 300)
             self.problem = f"MCP server {self.server.name}: {reason}"
             log.warning("%s", self.problem)
             return
-        self.problem = ""
+        self.problem, self._broken = "", False
         self._set(listing)
         if self._file is not None:
             await asyncio.to_thread(keep_listing, self._file, self.server.digest, listing)
-        if self._stale:
-            self._fresh = False
 
     def _set(self, listing: list[Listed]) -> None:
         tools: list[Tool] = []
@@ -144,7 +164,8 @@ class UpstreamSource:
             name = make_identifier(listed.name, taken)
             taken.add(name)
             tools.append(UpstreamTool(self.server, self.name, name, listed, self))
-        self._tools = tools
+        self._tools, self._names = tools, frozenset(tool.spec.name for tool in tools)
+        self._listing = {listed.name: listed for listed in listing}
         self.revision += 1
 
 

@@ -17,16 +17,17 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp.types import ErrorData, JSONRPCError, jsonrpc_message_adapter
+from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
 
 from stepwell.tools.messages import clean
-from stepwell.tools.upstream.wire import MAX_MESSAGE_BYTES, TOO_LARGE
+from stepwell.tools.upstream.wire import MAX_MESSAGE_BYTES, NO_JSON, TOO_LARGE
 
 CHUNK = 256 * 1024  # bytes read at one time
 ERRORS_BYTES = 4096  # of the end of its error output are kept
 GRACE_S = 2.0  # to end by itself when its input is closed, and again after SIGTERM
 LAST_WORDS_S = 0.2
 LARGE_LINE = 128 * 1024  # bytes; longer ones are parsed in a thread
+_TOO_LONG = f"its answer is longer than {MAX_MESSAGE_BYTES} bytes"
 _ID = re.compile(rb'\{\s*(?:"jsonrpc"\s*:\s*"2.0"\s*,\s*)?"id"\s*:\s*(\d+|"[^"\\]{1,200}")')
 
 
@@ -74,7 +75,12 @@ async def run_child(
     try:
         yield child
     finally:
-        await asyncio.shield(_stop(child, listening))
+        stopping = asyncio.create_task(_stop(child, listening))
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:  # who is in a hurry waits all the same: it is bounded, and no process is left
+            await asyncio.wait([stopping])
+            raise
 
 
 @asynccontextmanager
@@ -117,7 +123,7 @@ async def _messages(child: Child) -> AsyncGenerator[SessionMessage | Exception, 
         *whole, rest = chunk.split(b"\n")
         for part in whole:
             if head:
-                if (refused := _refuse(head)) is None:
+                if (refused := _refuse(head, TOO_LARGE, _TOO_LONG)) is None:
                     return  # nobody can tell whose answer it was: all calls of this process are lost
                 yield refused
             elif line or part.strip():
@@ -138,15 +144,15 @@ async def _parse(line: bytes) -> SessionMessage | Exception:
         message = await asyncio.to_thread(jsonrpc_message_adapter.validate_json, line, by_name=False)
         return SessionMessage(message)
     except ValueError as error:
-        return error
+        return _refuse(line[:4096], PARSE_ERROR, f"{NO_JSON}: {clean(str(error), 200)}") or error
 
 
-def _refuse(head: bytes) -> SessionMessage | None:
+def _refuse(head: bytes, code: int, said: str) -> SessionMessage | None:
     """Return an error in place of an answer whose beginning tells which call it is for."""
     found = _ID.match(head)
-    if found is None:
+    if found is None or b'"method"' in head:
         return None
-    error = ErrorData(code=TOO_LARGE, message=f"its answer is longer than {MAX_MESSAGE_BYTES} bytes")
+    error = ErrorData(code=code, message=said)
     return SessionMessage(JSONRPCError(jsonrpc="2.0", id=json.loads(found[1]), error=error))
 
 

@@ -16,6 +16,7 @@ from stepwell.tools.upstream.results import read_result
 
 if TYPE_CHECKING:
     from stepwell.tools.upstream.link import Link
+    from stepwell.tools.upstream.output import OutputCheck
 
 MAX_DESCRIPTION = 4000  # characters
 MAX_RETURNS = 120
@@ -35,6 +36,10 @@ class Links(Protocol):
         """Read the listing anew."""
         ...
 
+    async def newest(self, name: str) -> Listed | None:
+        """Return the tool of that name on the server as it is listed now."""
+        ...
+
 
 class UpstreamTool:
     """`tools.<server>.<name>(...)`."""
@@ -43,6 +48,7 @@ class UpstreamTool:
         self._server = server
         self._listed = listed
         self._links = links
+        self._output: OutputCheck | None = None
         read_only = listed.hints.get("readOnlyHint") is True
         self.spec = ToolSpec(
             name=f"{namespace}.{name}",
@@ -72,6 +78,7 @@ class UpstreamTool:
             try:
                 async with self._bounded(link, context) as asking:
                     result = await call_tool(link, self._listed.name, arguments, dict(context.meta) or None, asking)
+                await self._check(spec, result)
                 return await read_result(spec.name, result, context)
             except Rejected as error:
                 # Nothing was done: the session is over, or headers were asked for that only a listing tells of.
@@ -90,6 +97,24 @@ class UpstreamTool:
                     raise OutcomeUnknown(message) from error
                 raise failure(spec.name, message, code="timeout", retryable=True) from error
             again -= 1
+
+    async def _check(self, spec: ToolSpec, result: JsonObject) -> None:
+        """Refuse a result that is not as the tool declares, also by the newest listing."""
+        if self._listed.output is None or result.get("isError"):
+            return
+        from stepwell.tools.upstream.output import OutputCheck  # noqa: PLC0415  a twentieth of the start of a server
+
+        self._output = self._output or OutputCheck(self._listed.output)
+        if not await self._output.misfits(result):
+            return
+        newest = await self._links.newest(self._listed.name)
+        if newest is None or newest.output is None:
+            return
+        if newest.output != self._listed.output:
+            self._output = OutputCheck(newest.output)
+        if misfits := await self._output.misfits(result):
+            said = f"{spec.name}: the call was made, and its result is not what the tool declares: {misfits}"
+            raise failure(spec.name, said, code="bad_answer")
 
     @asynccontextmanager
     async def _bounded(self, link: "Link", context: CallContext) -> AsyncGenerator["Asking", None]:
@@ -114,6 +139,11 @@ class Asking:
         self._prompt = f"The MCP server {server.name} asks"
         self.timeout = asyncio.timeout(server.timeout_s)
         self._asked = 0
+
+    async def told(self, progress: float, total: float | None, message: str | None) -> None:
+        """Pass on what the server says of its progress; its time does not stand still for that."""
+        if self._context.tell is not None:
+            self._context.tell(progress, total, clean(message or "", 300))
 
     async def ask(self, inquiry: Inquiry) -> Reply:
         """Pass a question on; without somebody to pass it to it is cancelled."""

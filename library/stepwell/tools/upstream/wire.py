@@ -7,3 +7,4 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # of one answer; our choice
 LOST = -32000  # the SDK's own, for a connection that has ended: nobody knows
 UNSENT = -32097  # nothing was sent
 TOO_LARGE = -32098
+NO_JSON = "Failed to parse"  # how the text of the error begins that stands in place of an answer that is no JSON
