@@ -49,6 +49,12 @@ VICTIMS = {
         "",
         "",
     ),
+    "of_a_task": (
+        "ctx.step('victim', asyncio.ensure_future(late(base)))",
+        "async def late(base):\n    await ctx.step(tools.fetch, url=base + '/gate/late')\n"
+        "    return tools.fetch(url=base + '/later')\n",
+        "",
+    ),
     "under_way": ("ctx.step('victim', tools.fetch, url=base + '/gate/late')", "", ""),
 }
 

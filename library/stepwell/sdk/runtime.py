@@ -97,6 +97,13 @@ class Runtime(Protocol):
         """Record a finished attempt; for a final one return or raise its result, as a replay would."""
         ...
 
+    async def turn_to_begin(self, path: str) -> None:
+        """On a replay wait until no recorded outcome is due: one may cancel the attempt at `path`, before it begins.
+
+        One that is recorded to have made calls does not wait: it goes through them again, to its clean-up.
+        """
+        ...
+
     async def run_sync(self, fn: Callable[[], T], timeout: float | None) -> T:
         """Run a function that may block."""
         ...

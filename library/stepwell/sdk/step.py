@@ -137,8 +137,8 @@ class Step(Deferred):
         try:
             await self._approve(self._shown(), ordered=False)
         except ApprovalDenied as error:
-            await _turn()
             attempt = rt.find_attempts(self.key)[0] + 1
+            await self._turn_to_begin(attempt)
             mark_step(error, self.name, attempt)
             report = self._report(attempt)
             report.started = report.finished = rt.now()
@@ -154,6 +154,7 @@ class Step(Deferred):
                 await rt.call("timer", self.name, [], {"seconds": delay}, key, ordered=False)
             attempt += 1
             counting += 1
+            await self._turn_to_begin(attempt)
             report = await self._attempt(attempt, last=counting >= self._options.max_attempts)
             earlier = earlier or (report.started, report.finished)
             if report.final:
@@ -165,6 +166,15 @@ class Step(Deferred):
         if self._options.requires_approval:
             ask = {"prompt": f"Approve step {self.name!r}?", "context": shown}
             await runtime().call("approval", self.name, [], ask, f"{self.key}!approval", ordered=ordered)
+
+    async def _turn_to_begin(self, attempt: int) -> None:
+        if isinstance(self._work, asyncio.Future):
+            return  # it runs already, and is cancelled with the step that awaits it
+        try:
+            await runtime().turn_to_begin(f"{self.key}@{attempt}/")
+        except BaseException:
+            drop(self._work)
+            raise
 
     async def _attempt(self, attempt: int, *, last: bool) -> StepReport:
         rt = runtime()
@@ -214,8 +224,6 @@ class Step(Deferred):
             value = call() if is_async(work) else await rt.run_sync(call, timeout)
         if inspect.isawaitable(value):
             value = await rt.run_async(value, timeout)
-        elif value is work:
-            await _turn()
         if isinstance(value, AsyncIterator):
             raise TypeError(f"step {self.name!r} gave an async generator; collect its items and return a list")
         # A generator runs here, in its attempt: later its calls would belong to the body.
@@ -267,12 +275,6 @@ async def _without_frames(work: Coroutine[Any, Any, Any]) -> Any:
         return await work
     except Exception as error:  # noqa: BLE001  the author's, and it goes on
         raise error.with_traceback(None)  # noqa: B904  the same one
-
-
-async def _turn() -> None:
-    """On a replay wait until no recorded outcome is due: one may cancel a step that has no work to wait with."""
-    if runtime().replaying:
-        await runtime().run_sync(lambda: None, None)
 
 
 async def _limited(work: Coroutine[Any, Any, Any], timeout: float | None) -> Any:

@@ -1,10 +1,13 @@
 """The recorded part of a run: what its journal answers instead of the host."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell.sdk.exceptions import NonDeterminismError
+
+_ATTEMPT = re.compile(r"@\d+/")
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Replay:
         self._order: list[str] = []
         self._position = 0
         self._unasked: set[str] = set()
+        self._attempts: set[str] | None = None
         self.asked: list[str] = []
         """Keys in the order in which they were looked up."""
 
@@ -75,7 +79,9 @@ class Replay:
 
     def has_within(self, path: str) -> bool:
         """Whether anything is recorded of what the attempt at `path` did."""
-        return any(key.startswith(path) for key in self._records)
+        if self._attempts is None:
+            self._attempts = {key[: found.end()] for key in self._records for found in _ATTEMPT.finditer(key)}
+        return path in self._attempts
 
     @property
     def repeating(self) -> bool:

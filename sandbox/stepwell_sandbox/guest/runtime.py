@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import inspect
 import os
 import threading
 import time
@@ -180,7 +179,6 @@ class GuestRuntime(Delivery):
     async def run_async(self, work: Awaitable[T], timeout: float | None) -> T:
         """Await something that needs an event loop."""
         if not self.blocking():
-            await self._turn_to_begin(work)
             async with asyncio.timeout(timeout):
                 return await work
 
@@ -194,22 +192,10 @@ class GuestRuntime(Delivery):
         with asyncio.Runner() as runner:
             return runner.run(inner())
 
-    async def _turn_to_begin(self, work: Awaitable[Any]) -> None:
-        """On a replay wait until no recorded outcome is due: one may cancel a step that has done nothing yet.
-
-        One that has made calls goes through them again, to its clean-up.
-        """
-        scope = current_scope()
-        if scope is None or scope.ordered or not inspect.iscoroutine(work) or not self.replaying:
-            return
-        if not self.loop.runs_here() or self.replay.has_within(scope.path):
-            return
-        try:
+    async def turn_to_begin(self, path: str) -> None:
+        """On a replay wait until no recorded outcome is due, unless the attempt at `path` has made calls."""
+        if self.replaying and not self.blocking() and self.loop.runs_here() and not self.replay.has_within(path):
             await self.loop.none_due()
-        except BaseException:
-            work.close()
-            self.dropped()
-            raise
 
     def repeats_output(self) -> bool:
         """Whether what the running code prints was printed by an earlier attempt already."""
