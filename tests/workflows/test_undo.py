@@ -171,16 +171,96 @@ async def test_a_child_undoes_itself_before_its_parent_goes_on(home: Path, outsi
         assert outside.effects == BOOKED | CANCELLED | {"after": 1}
 
 
+SHAPES = {
+    "batch": """
+    found = await ctx.batch(book, ["a", "b", "bad"], undo=cancel, max_concurrency=1, name="room: one")
+    assert [item.status for item in found.results] == ["completed", "completed", "failed"]
+    raise ValueError("bad")""",
+    "map": 'await ctx.map(book, ["a", "b", "bad"], undo=cancel, max_concurrency=2)',
+    "fan_out": 'await ctx.fan_out(["a", "b", "bad"], book, concurrency=1, undo=cancel)',
+    "gather": """
+    await ctx.gather(a=ctx.step(book, "a", undo=cancel), b=ctx.step(book, "b", undo=cancel))
+    await ctx.parallel(failing)""",
+}
+
+
+@pytest.mark.asyncio
+async def test_each_of_many_steps_beside_each_other_is_undone_with_its_own_result(home: Path, outside: Outside):
+    source = """
+from stepwell import function
+
+async def run(ctx, base: str):
+    async def book(what):
+        if what == "bad":
+            raise ValueError(what)
+        tools.curl.post(url=f"{base}/effect/book-{what}", json={})
+        return {"what": what}
+    def cancel(booked):
+        tools.curl.post(url=f"{base}/effect/cancel-{booked['what']}", json={})
+    @function(retries=1, retry_delay=0.0)
+    def failing():
+        tools.curl.post(url=f"{base}/effect/tried-{ctx.attempt}", json={})
+        return book("bad")
+    """
+    async with Session(home) as session:
+        for name, shape in SHAPES.items():
+            outside.effects.clear()
+            await session.add_workflow(name, source + shape)
+            run = await session.run(name, base=outside.url)
+
+            assert run.status is RunStatus.FAILED, name
+            assert "bad" in str(run.error), name
+            outside.effects.pop("tried-1", None)
+            assert outside.effects == {"book-a": 1, "book-b": 1, "cancel-a": 1, "cancel-b": 1}, name
+            assert len(await undone(session, run.id)) == 2
+        tried = [e.data["attempt"] for e in await session.timeline(run) if e.data.get("step") == "failing"]
+        assert max(tried) == 2, "a function in ctx.parallel has the options of its @function"
+
+
+@pytest.mark.asyncio
+async def test_a_child_that_completed_is_undone_by_its_step_and_one_under_way_by_itself(home: Path, outside: Outside):
+    parent = (
+        "import asyncio\n\nasync def run(ctx, base: str):\n"
+        "    def back(output):\n        tools.curl.post(url=f'{base}/effect/back-{output}', json={})\n"
+        "    await ctx.step(workflows.done, undo=back)\n"
+        "    going = asyncio.ensure_future(ctx.invoke('trip', base=base, end='wait'))\n"
+        "    await ctx.step(tools.fetch, url=base + '/gate/go')\n"
+        "    raise ValueError('no')\n"
+    )
+    async with Session(home) as session:
+        await session.add_workflow("trip", SAGA)
+        await session.add_workflow("done", "async def run(ctx):\n    return await ctx.step('n', lambda: 7, undo=print)\n")
+        await session.add_workflow("parent", parent)
+        run = await session.start("parent", base=outside.url)
+        await asyncio.to_thread(outside.wait_for_effect, "book-note")
+        outside.open_gate("go")
+        run = await session.wait(run)
+        children = {item.workflow: item.id for item in (await session.app.engine.list(parent_id=run.id)).items}
+        ended = {name: await session.wait(child) for name, child in children.items()}
+
+        assert run.status is RunStatus.FAILED
+        assert {name: child.status for name, child in ended.items()} == {
+            "done": RunStatus.COMPLETED,
+            "trip": RunStatus.CANCELLED,
+        }
+        assert outside.effects == BOOKED | CANCELLED | {"back-7": 1}
+        assert await undone(session, children["done"]) == []
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         ("await ctx.step('one', lambda: 1, undo='no')", "undo is a function"),
         ("await ctx.step('one', inner, ctx)", "undo= is for steps of the workflow's body"),
+        ("await ctx.step('one', many, ctx)", "undo= is for steps of the workflow's body"),
     ],
 )
 @pytest.mark.asyncio
 async def test_an_undo_that_cannot_be_is_refused_when_it_is_made(home: Path, body: str, message: str):
-    inner = "async def inner(ctx):\n    await ctx.step('x', lambda: 1, undo=print)\n\n"
+    inner = (
+        "async def inner(ctx):\n    await ctx.step('x', lambda: 1, undo=print)\n\n"
+        "async def many(ctx):\n    await ctx.batch(str, [1], undo=print)\n\n"
+    )
     async with Session(home) as session:
         await session.add_workflow("flow", f"{inner}async def run(ctx):\n    {body}\n")
         run = await session.run("flow")

@@ -15,7 +15,7 @@ from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
 from stepwell.sdk.options import StepOptions, given_options, read_options
 from stepwell.sdk.runtime import runtime
 from stepwell.sdk.scope import enter_scope, leave_scope
-from stepwell.sdk.step import Step, function_options, step_name
+from stepwell.sdk.step import Step, check_undo, function_options, step_name
 
 MAX_CONCURRENCY = 1000  # the host answers 1024 calls of a run at one time
 SHOWN_FAILURES = 10  # in the text of a BatchError
@@ -108,6 +108,9 @@ class Plan:
     """Whether a dict is an item's keyword arguments."""
     step_prefix: str | None = None
     """Steps are named `<prefix>_<index>` instead of `name`."""
+
+    def __post_init__(self) -> None:
+        check_undo(self.options, self.name)
 
     def arguments(self, item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return how `fn` gets an item."""

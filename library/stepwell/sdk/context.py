@@ -11,7 +11,7 @@ from stepwell.sdk import combining
 from stepwell.sdk.agents import make_agent
 from stepwell.sdk.batch import read_plan, run_batch, run_map, step_options
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
-from stepwell.sdk.options import NAMES, StepOptions
+from stepwell.sdk.options import NAMES
 from stepwell.sdk.runtime import Deferred, operate, runtime
 from stepwell.sdk.state import Owner, State
 from stepwell.sdk.step import NO_WORK, Step, step_name
@@ -248,7 +248,7 @@ def _branch(branch: Any) -> Any:
     if isinstance(branch, Deferred) or hasattr(branch, "__await__"):
         return branch
     if callable(branch):
-        return Step(step_name(branch), branch, (), {}, StepOptions(), caller_line(WORKFLOW_FILE))
+        return Step(step_name(branch), branch, (), {}, step_options(branch, {}), caller_line(WORKFLOW_FILE))
     if runtime().blocking():
         return branch  # in `def` code a call gives its value at once
     raise TypeError(

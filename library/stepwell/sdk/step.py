@@ -33,6 +33,7 @@ class Step(Deferred):
         *,
         key: str | None = None,
     ) -> None:
+        check_undo(options, name)
         super().__init__(f"the step {name!r}", line, self._run)
         self.name = name
         self.span = (0.0, 0.0)
@@ -46,9 +47,6 @@ class Step(Deferred):
         self._options = options
         self._is_last = True
         self._scope = runtime().scope()
-        if options.undo is not None and not self._scope.ordered:
-            self.discard()
-            raise TypeError(f"step {name!r}: undo= is for steps of the workflow's body; give it to the outer step")
         self.key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
         self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
@@ -245,6 +243,12 @@ class Step(Deferred):
                 shown["args"] = list(self._args)
             return shown | self._kwargs
         return None if isinstance(self._work, Awaitable) else self._work
+
+
+def check_undo(options: StepOptions, name: str) -> None:
+    """Raise TypeError if a step could not be undone, since it is inside of another one."""
+    if options.undo is not None and not runtime().scope().ordered:
+        raise TypeError(f"step {name!r}: undo= is for steps of the workflow's body; give it to the outer step")
 
 
 def function_options(work: Any, given: StepOptions, names: frozenset[str]) -> StepOptions:

@@ -349,8 +349,8 @@ def list_resting_parents(connection: sqlite3.Connection, worker: str) -> list[st
 
 
 def list_children(connection: sqlite3.Connection, run_id: str) -> list[str]:
-    """Return the live children of a run."""
-    sql = f"SELECT id FROM runs WHERE parent_id = ? AND status IN ({LIVE_SQL})"
+    """Return the live children of a run, without those that end already and undo what they did."""
+    sql = f"SELECT id FROM runs WHERE parent_id = ? AND status IN ({LIVE_SQL}) AND unwinding IS NULL"
     return [row["id"] for row in connection.execute(sql, (run_id,))]
 
 

@@ -109,7 +109,8 @@ class GuestRuntime(Delivery):
         record = self.replay.get(key)
         assert record is not None
         if options.undo is not None and record.error is None:
-            self._undos.append(Undo(key, record.label.split(":")[1], record.at, record.value, options))
+            name = record.label.removeprefix("step:").rpartition(":")[0]
+            self._undos.append(Undo(key, name, record.at, record.value, options))
         pending = Pending(key, "step", ordered=self.scope().ordered)
         if pending.ordered and key == self.replay.next_key and (self.blocking() or self.loop.quiet()):
             self.replay.advance()
