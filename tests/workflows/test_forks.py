@@ -1,6 +1,7 @@
 """Runs started again as new ones: with the same input, and with the results from before a step."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,27 @@ async def run(ctx):
         run = await session.start_again(await session.run("dated"), from_step="last")
 
         assert (await session.compare(run)).difference is None
+
+
+@pytest.mark.asyncio
+async def test_workflows_that_a_run_from_a_step_invokes_have_the_versions_of_the_first(home: Path) -> None:
+    async with asyncio.timeout(60), Session(home) as session:
+        await session.add_workflow("leaf", "def run():\n    return 'leaf 1'\n")
+        await session.add_workflow("middle", "def run():\n    return workflows.leaf()\n")
+        await session.add_workflow(
+            "top",
+            "async def run(ctx):\n    await ctx.step('load', int)\n    await ctx.step('last', int)\n"
+            "    await ctx.wait_for_user('go on?')\n    return [workflows.middle(), workflows.invoke('leaf')]\n",
+        )
+        whole = await session.answer(await session.run("top"), "yes")
+        await session.add_workflow("leaf", "def run():\n    return 'leaf 2'\n", replace=True)
+        again = await session.answer(await session.start_again(whole, from_step="last"), "yes")
+        once_more = await session.start_again(again, from_step="last")
+        anew = await session.answer(await session.run("top"), "yes")
+        # Nothing but the run that still waits needs the first version now.
+        await session.delete_workflow("leaf")
+        await session.app.engine.collect(time.time() + 1)
+        once_more = await session.answer(once_more, "yes")
+
+        assert [run.output for run in (whole, again, once_more)] == [["leaf 1", "leaf 1"]] * 3
+        assert anew.output == ["leaf 2", "leaf 2"]

@@ -20,7 +20,7 @@ from stepwell.engine.services import Services
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import JsonObject, Version
 from stepwell.ports import frames
-from stepwell.store import emitted, journal, runs, timeline
+from stepwell.store import emitted, forks, journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
@@ -155,6 +155,7 @@ def _apply(connection: sqlite3.Connection, row: RunRow, version: Version, cut: C
     journal.cut_entries(connection, row.id, cuts, [entry.seq for entry in cut.entries])
     runs.part_children(connection, row.id, [entry.key for entry in cut.entries if entry.kind == "child"])
     runs.set_version(connection, row.id, version.hash, options)
+    forks.unpin_versions(connection, row.id)
     data: JsonObject = {
         "from": row.version[:12], "to": version.hash[:12], "cut": len(cut.entries),
         "effects": [_describe(entry) for entry in cut.effects[:MAX_LISTED]], "decision": decision,

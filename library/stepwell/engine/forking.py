@@ -195,6 +195,8 @@ def _fill(connection: sqlite3.Connection, run_id: str, origin: Origin) -> None:
     if source.status in LIVE or source.epoch != origin.row.epoch:
         raise Conflict(f"run {origin.row.id} went on meanwhile", hint="Try again when it has ended.")
     forks.copy_entries(connection, origin.row.id, run_id, origin.kept)
+    if origin.from_step is not None:
+        forks.pin_versions(connection, source, run_id)
     now = time.time()
     timeline.add_event(connection, run_id, now, "run.forked", {
         "from_run": origin.row.id, "from_step": origin.from_step, "reused": len(origin.kept),

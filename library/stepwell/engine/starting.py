@@ -21,7 +21,7 @@ from stepwell.model import Json, JsonObject, RunStatus, Version
 from stepwell.model.aside import LARGE, Aside
 from stepwell.ports import WorkflowSource
 from stepwell.sdk import codec
-from stepwell.store import runs
+from stepwell.store import forks, runs
 from stepwell.store.database import Database
 from stepwell.store.runs import NewRun, RunRow
 
@@ -107,7 +107,7 @@ class Starter:
                 hint=f"At most {MAX_DEPTH}; does one of them invoke itself without an end?",
             )
         # A run keeps the version of what it invokes from the first time on, also if that is replaced or deleted.
-        used = await self._database.read(lambda c: runs.find_used_version(c, parent.id, name))
+        used = await self._database.read(lambda c: forks.find_used_version(c, parent, name))
         version = (await self._workflows.get(name)).version if used is None else await self._workflows.version(used)
         given = _named(version, args, kwargs)
         encoded = msgspec.json.encode(given)

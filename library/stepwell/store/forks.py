@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stepwell.store.runs import RunRow
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -67,3 +69,36 @@ def copy_entries(connection: sqlite3.Connection, source: str, run_id: str, place
             ORDER BY id""",
         (run_id, source),
     )
+
+
+def pin_versions(connection: sqlite3.Connection, source: RunRow, run_id: str) -> None:
+    """Let a run's family invoke the versions of workflows that an earlier run's family has invoked.
+
+    Where that had several of one workflow, it is the one that the run itself had, or the first.
+    """
+    connection.execute(
+        """INSERT OR IGNORE INTO pinned (run_id, workflow, version)
+           SELECT ?1, workflow, version FROM runs WHERE root_id = ?2 AND id NOT IN (?2, ?3)
+           ORDER BY parent_id IS NOT ?3, depth, created_at""",
+        (run_id, source.root_id, source.id),
+    )
+    connection.execute(
+        "INSERT OR IGNORE INTO pinned SELECT ?, workflow, version FROM pinned WHERE run_id = ?",
+        (run_id, source.root_id),
+    )
+
+
+def unpin_versions(connection: sqlite3.Connection, run_id: str) -> None:
+    """The run goes on with another version, which invokes what is current."""
+    connection.execute("DELETE FROM pinned WHERE run_id = ?", (run_id,))
+
+
+def find_used_version(connection: sqlite3.Connection, parent: RunRow, workflow: str) -> str | None:
+    """Return the version of a workflow that a run invoked before, or that its family is bound to."""
+    row = connection.execute(
+        """SELECT version FROM (SELECT version FROM runs WHERE parent_id = ?1 AND workflow = ?3
+                                ORDER BY created_at LIMIT 1)
+           UNION ALL SELECT version FROM pinned WHERE run_id = ?2 AND workflow = ?3""",
+        (parent.id, parent.root_id, workflow),
+    ).fetchone()
+    return None if row is None else row["version"]

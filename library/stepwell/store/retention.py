@@ -16,6 +16,7 @@ OLD_FAMILY_SQL = f"""SELECT id FROM runs r WHERE status IN ({ENDS_SQL}) AND fini
 OLD_EVENTS_SQL = f"""run_id IS NULL AND reached IS NULL AND at < ?1
     AND seq <= (SELECT coalesce(min(events_after), 9e18) FROM runs WHERE status IN ({LIVE_SQL}))"""
 UNUSED_VERSIONS_SQL = """created_at < ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE version = hash)
+    AND NOT EXISTS (SELECT 1 FROM pinned WHERE version = hash)
     AND NOT EXISTS (SELECT 1 FROM workflows WHERE version = hash)
     AND NOT EXISTS (SELECT 1 FROM workflow_versions WHERE version = hash)"""
 PORTION = 500  # rows in one transaction

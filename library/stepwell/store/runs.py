@@ -334,13 +334,6 @@ def find_child(connection: sqlite3.Connection, parent_id: str, key: str) -> RunR
     return None if row is None else read_row(row)
 
 
-def find_used_version(connection: sqlite3.Connection, parent_id: str, workflow: str) -> str | None:
-    """Return the version of a workflow that a run invoked before."""
-    sql = "SELECT version FROM runs WHERE parent_id = ? AND workflow = ? ORDER BY created_at LIMIT 1"
-    row = connection.execute(sql, (parent_id, workflow)).fetchone()
-    return None if row is None else row["version"]
-
-
 def list_resting_parents(connection: sqlite3.Connection, worker: str) -> list[str]:
     """Return the held runs of a worker that wait for children of which none works now."""
     sql = """SELECT DISTINCT p.id FROM runs p JOIN runs c ON c.parent_id = p.id
