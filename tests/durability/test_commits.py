@@ -1,5 +1,6 @@
 """How often a run waits for the disk, counted in the store's log and not in time."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,24 @@ async def commits_of(home: Path, outside: Outside, source: str) -> int:
 async def test_a_step_waits_for_one_commit_at_most(home: Path, outside: Outside, source: str, most: int):
     # One more: the lease of the process may be renewed meanwhile.
     assert await commits_of(home, outside, source) in (most, most + 1)
+
+
+@pytest.mark.asyncio
+async def test_a_read_that_takes_long_costs_no_commit_of_its_own(
+    home: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recorder, "DELAY_S", 0.001)
+    monkeypatch.setattr(recorder, "TIMELINE_S", 60.0)
+    source = READS.replace("/read/", "/gate/")
+    async with Session(home) as session:
+        await session.add_workflow("counted", source)
+        run = await session.start("counted", base=outside.url, n=1)
+        await asyncio.to_thread(outside.wait_for_read, "0")
+        for _ in range(100):  # longer than an entry would wait to be written
+            under_way = await session.timeline(run)
+        outside.open_gate("0")
+        run = await session.wait(run)
+
+        assert [event.type for event in under_way] == ["run.created"]
+        types = [event.type for event in await session.timeline(run)]
+        assert types.index("step.started") < types.index("call.started") < types.index("call.completed")

@@ -1,7 +1,7 @@
 """Group commit: what all runs of this process write, in few transactions.
 
 Entries are queued in the order in which their run made them and committed together: at once when somebody waits
-for them to be durable, else within `DELAY_S`. Each batch of a run is fenced by its epoch, in the transaction.
+for them to be durable, else within `DELAY_S`, or `TIMELINE_S` if it is nothing that a run depends on. Each batch of a run is fenced by its epoch, in the transaction.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from stepwell.store.database import Database
 log = logging.getLogger(__name__)
 
 DELAY_S = 0.015  # an entry is on disk at the latest 20 ms after it was made
+TIMELINE_S = 0.25  # output and events alone are no reason for a commit of their own before this
 WOKEN_AT_ONCE = 100  # some 3 ms of what follows in each
 
 
@@ -134,10 +135,17 @@ class Recorder:
     async def _serve(self) -> None:
         while True:
             await self._filled.wait()
+            await self._due(self._cycle)
+            await self.drain() if self._committing is not None else await self._commit()
+
+    async def _due(self, cycle: _Cycle) -> None:
+        """Return when a cycle that has something is to be committed."""
+        for _ in range(max(1, round(TIMELINE_S / DELAY_S))):
             with suppress(TimeoutError):
                 async with asyncio.timeout(DELAY_S):
-                    await self._cycle.urgent.wait()
-            await self.drain() if self._committing is not None else await self._commit()
+                    await cycle.urgent.wait()
+            if cycle.urgent.is_set() or any(batch.binding for batch in cycle.batches.values()):
+                return
 
     async def _commit(self) -> None:
         cycle = self._committing = self._cycle
