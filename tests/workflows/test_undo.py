@@ -229,7 +229,9 @@ async def test_a_child_that_completed_is_undone_by_its_step_and_one_under_way_by
     )
     async with Session(home) as session:
         await session.add_workflow("trip", SAGA)
-        await session.add_workflow("done", "async def run(ctx):\n    return await ctx.step('n', lambda: 7, undo=print)\n")
+        await session.add_workflow(
+            "done", "async def run(ctx):\n    return await ctx.step('n', lambda: 7, undo=print)\n"
+        )
         await session.add_workflow("parent", parent)
         run = await session.start("parent", base=outside.url)
         await asyncio.to_thread(outside.wait_for_effect, "book-note")

@@ -1,7 +1,8 @@
 """Group commit: what all runs of this process write, in few transactions.
 
 Entries are queued in the order in which their run made them and committed together: at once when somebody waits
-for them to be durable, else within `DELAY_S`, or `TIMELINE_S` if it is nothing that a run depends on. Each batch of a run is fenced by its epoch, in the transaction.
+for them to be durable, else within `DELAY_S`, or `TIMELINE_S` if nothing depends on them. Each batch of a run is
+fenced by its epoch, in the transaction.
 """
 
 import asyncio
