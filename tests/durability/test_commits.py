@@ -82,7 +82,8 @@ async def test_a_read_that_takes_long_costs_no_commit_of_its_own(
         run = await session.start("counted", base=outside.url, n=1)
         await asyncio.to_thread(outside.wait_for_read, "0")
         for _ in range(100):  # longer than an entry would wait to be written
-            under_way = await session.timeline(run)
+            await session.get(run)
+        under_way = await session.timeline(run)
         outside.open_gate("0")
         run = await session.wait(run)
 
