@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from stepwell.model.secret_names import SECRET_NAME
 from stepwell.ports.limits import MAX_LIMIT
 from stepwell.tools import FromCommand, FromEnvironment, FromFile, FromKeyring, Policy, SecretRule, is_host_pattern
-from stepwell.tools.rules import WORKFLOW
+from stepwell.tools.rules import WORKFLOW, Approvals
 from stepwell.tools.secret_sources import Source
 from stepwell.tools.throttle import CallLimit
 from stepwell_server.durations import read_duration
@@ -126,10 +126,13 @@ Secret = Annotated[SecretSettings, AfterValidator(_check_secret)]
 
 
 class WorkflowPolicy(_Section):
-    """What some workflows may call."""
+    """What some workflows may call, and who may approve it.
+
+    As in `[policy]`; the stricter of the two counts, unless the rule is of one version.
+    """
 
     tools: dict[ToolPattern, Policy] = {}
-    """As in `[policy]`; the stricter of the two counts, unless the rule is of one version."""
+    approvals: Approvals | None = None
 
 
 class LimitSettings(_Section):
@@ -159,7 +162,7 @@ class PolicySettings(_Section):
     """By patterns over dotted names; all that match count, in each process."""
     dynamic_tools: bool = False
     """Whether workflows may call tools that their source does not name."""
-    approvals: Literal["any", "person"] = "any"
+    approvals: Approvals = "any"
     ask_for: Duration | None = None
     """How long a person is asked whether a tool may be called, such as "30d"; for ever unless given."""
     use_within: Duration = 7 * 86_400.0

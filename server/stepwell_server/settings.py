@@ -201,6 +201,8 @@ class Settings(_Section):
             self.in_doubt,
             self.idempotency,
             workflows={name: rules.tools for name, rules in policy.workflows.items()},
+            approvals=policy.approvals,
+            workflow_approvals={name: rules.approvals for name, rules in policy.workflows.items() if rules.approvals},
             dynamic=policy.dynamic_tools,
             unlisted=self.http.unlisted,
             limits={name: limit.limit() for name, limit in policy.limits.items()},

@@ -185,10 +185,17 @@ def test_doctor_names_the_sources_of_tools_that_cannot_be_used(stepwell: Stepwel
         file = "one.py"
         [python.stops]
         file = "stops.py"
+        [secrets]
+        GIVEN = {{command = ["echo", "a value that is secret"], tools = ["*"]}}
+        UNSET = {{env = "STEPWELL_NO_SUCH_VARIABLE", tools = ["*"]}}
+        ABSENT = {{file = "no such file", tools = ["*"]}}
+        FAILING = {{command = ["sh", "-c", "echo a value that is secret; exit 3"], tools = ["*"]}}
+        SHORT = {{command = ["echo", "tiny"], tools = ["*"]}}
         """
     )
 
-    report = stepwell("doctor", "--output", "json").data
+    examined = stepwell("doctor", "--output", "json")
+    report = examined.data
 
     assert report["ok"]  # workflows run without them
     found = [check for check in report["checks"] if check["name"] == "tools"][1:]
@@ -200,6 +207,16 @@ def test_doctor_names_the_sources_of_tools_that_cannot_be_used(stepwell: Stepwel
         "python.one": "ok",
         "python.stops": "warn",
     }
+    secrets = {"".join(check["details"]["names"]): check for check in report["checks"] if check["name"] == "secrets"}
+    assert {name: check["verdict"] for name, check in secrets.items()} == {
+        "GIVEN": "ok", "UNSET": "warn", "ABSENT": "warn", "FAILING": "warn", "SHORT": "warn",
+    }  # fmt: skip
+    for name, why in (("UNSET", "NO_SUCH_VARIABLE is not set"), ("ABSENT", "cannot be read: No such file"),
+                      ("FAILING", "exit code 3"), ("SHORT", "fewer than 6 characters")):  # fmt: skip
+        assert why in secrets[name]["text"]
+        assert f"Mend [secrets.{name}]" in secrets[name]["mend"]
+    assert "a value that" not in examined.out + examined.err
+    assert "tiny" not in examined.out + examined.err
     assert "1 tool in tools.one" in said["python.one"]["text"]
     assert "stepwell-no-such-program" in said['mcp_servers."my gone"']["text"]
     assert '[mcp_servers."my gone"] in ' in said['mcp_servers."my gone"']["mend"]

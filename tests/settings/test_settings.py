@@ -104,7 +104,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[secrets.A]\nkeyring = 'a'\ntools = ['*']", "line 2: secrets.A.keyring must be a table"),
         ("[secrets.'a-b']\nenv = 'A'\ntools = ['*']", '"a-b" is no name of a secret'),
         ("[policy.workflows.'a b']\ntools = {}", '"a b" is no workflow'),
-        ("[policy.workflows.a]\ntools = {b = 'person'}", "line 2: policy.workflows.a.tools.b must be one of"),
+        ("[policy.workflows.a]\ntools = {b = 'persons'}", "line 2: policy.workflows.a.tools.b must be one of"),
         ("[policy.limits]\nfetch = {rate = '5 per second'}", "line 2: policy.limits.fetch.rate: write a whole"),
         ("[policy.limits]\nfetch = {concurrency = 0}", "line 2: policy.limits.fetch.concurrency must be"),
         ("[policy]\nuse_within = 'soon'", "line 2: policy.use_within"),

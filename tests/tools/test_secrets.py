@@ -181,6 +181,17 @@ async def test_a_program_is_asked_once_for_many_calls(tmp_path: Path) -> None:
     assert (tmp_path / "times").read_text() == "x\n"
 
 
+@pytest.mark.asyncio
+async def test_a_program_that_fails_does_not_hold_up_every_call(tmp_path: Path) -> None:
+    program = tmp_path / "give"
+    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/times\nexit 1\n")
+    program.chmod(0o700)
+    store = Secrets({"A": SecretRule(FromCommand((str(program),)))})
+    for _ in range(8):
+        assert await store.fill("shop", (), {"a": "nothing secret"}) == {"a": "nothing secret"}
+    assert (tmp_path / "times").read_text() == "x\n"
+
+
 def test_what_is_cut_shows_no_part_of_a_secret() -> None:
     redactor = Redactor()
     redactor.learn("TOKEN", VALUE)

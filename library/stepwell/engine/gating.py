@@ -75,8 +75,8 @@ def read_scope(wait: WaitRow, decision: str, scope: str, via: str) -> str:
         raise InvalidArguments(f"{wait.key!r} cannot be approved for {scope[:40]!r}", hint=offered.strip())
     if via == CLIENT and (scope != ONCE or wait.request.get("person")):
         raise Forbidden(
-            f"{wait.key!r} of run {wait.run_id} is for a person to decide: it is about more than one call, or about a "
-            "host that is not on the operator's list",
+            f"{wait.key!r} of run {wait.run_id} is for a person to decide: the operator's policy demands it, or it is "
+            "about more than one call or a host that is not on the operator's list",
             hint=f"Tell the user to decide in a terminal: stepwell approve {wait.run_id}.",
         )
     return scope
@@ -109,7 +109,7 @@ def _wait(
         "context": context | ({"hosts": hosts} if hosts else {}),
         "options": list(SCOPES),
         "subjects": [{"kind": s.kind, "name": s.name, "detail": s.detail} for s in missing],
-        "person": bool(hosts),
+        "person": gate.person or bool(hosts),
     }
     until = None if gate.ask_s is None else time.time() + gate.ask_s
     return NewWait(key, "approval", call.name, request, digest, until)
@@ -133,6 +133,8 @@ async def _look_up(database: Database, run: RunRow, gate: Gate) -> tuple[list[Su
 
 def _binding(gate: Gate) -> str:
     named = "\0".join(f"{subject.kind} {subject.name} {subject.detail}" for subject in gate.subjects)
+    if gate.person:
+        named += "\0person"  # what a client has approved is void once a person is demanded
     return hashlib.sha256(named.encode()).hexdigest()
 
 

@@ -8,6 +8,9 @@ from typing import Literal, Protocol, TypeAlias
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 
+Policy: TypeAlias = Literal["allow", "approve", "person", "deny"]
+"""From lax to strict. `approve`: a call is approved before it leaves; `person`: not on the word of a client."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPlace:
@@ -34,7 +37,7 @@ class ToolSpec:
     idempotent: bool = False
     """Has effects, and a second call with the same idempotency key or arguments has no further one."""
     destructive: bool = False
-    policy: Literal["allow", "approve", "deny"] = "allow"
+    policy: Policy = "allow"
     on_doubt: Literal["ask", "fail"] = "ask"
     """What becomes of a call whose answer was lost and that may not be repeated."""
     ask_s: float | None = None
@@ -108,6 +111,8 @@ class Gate:
     """Nobody is asked for longer; None: for ever."""
     use_s: float | None = None
     """An approval that is older when the call is made counts for nothing; None: it stays."""
+    person: bool = False
+    """A client's word does not count, also where all that is asked about is on the operator's list."""
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -10,11 +10,16 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import Gate, Subject, ToolSpec
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy, Refused
-from stepwell.tools.rules import ToolRules
+from stepwell.tools.rules import Approvals, ToolRules
 
 
 def make_gate(
-    spec: ToolSpec, arguments: JsonObject, hosts: Iterable[str], network: NetworkPolicy, rules: ToolRules
+    spec: ToolSpec,
+    arguments: JsonObject,
+    hosts: Iterable[str],
+    network: NetworkPolicy,
+    rules: ToolRules,
+    approvals: Approvals,
 ) -> Gate | None:
     """Return the gate before a call that names these hosts; None if nothing is to be asked.
 
@@ -28,10 +33,11 @@ def make_gate(
             raise refused.as_failure(spec.name)
     subjects = [Subject("host", host) for host in unlisted]
     asked = f"Allow {spec.name} to reach {' and '.join(unlisted)}?"
-    if spec.policy == "approve":
+    if spec.policy in ("approve", "person"):
         subjects.insert(0, Subject("tool", spec.name, _digest(spec, arguments)))
         asked = f"Allow the tool {spec.name}" + (f", and to reach {' and '.join(unlisted)}?" if unlisted else "?")
-    return Gate(asked, tuple(subjects), rules.ask_s, rules.use_s) if subjects else None
+    person = "person" in (spec.policy, approvals)
+    return Gate(asked, tuple(subjects), rules.ask_s, rules.use_s, person) if subjects else None
 
 
 def undeclared(spec: ToolSpec, declared: tuple[str, ...]) -> ToolFailure:

@@ -4,21 +4,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from stepwell.model import Json, JsonObject
 from stepwell.ports import Caller, ToolSpec
-from stepwell.ports.tools import CallContext, KeyPlace
+from stepwell.ports.tools import CallContext, KeyPlace, Policy
 from stepwell.tools.throttle import CallLimit
 
-Policy: TypeAlias = Literal["allow", "approve", "deny"]
+Approvals: TypeAlias = Literal["any", "person"]
+"""Who may approve and answer: the client on its user's word too, or only a person in a form or at a terminal."""
 InDoubt: TypeAlias = Literal["ask", "retry", "fail"]
 T = TypeVar("T")
 
 WORKFLOW = re.compile(r"[A-Za-z0-9_*?]+(@[0-9a-f]{12,64})?")
 """`deploy`, `report_*`, or `deploy@3f2a91c0aa11`: one version of it, by the beginning of its hash."""
 
-_STRICTNESS: dict[Policy, int] = {"allow": 0, "approve": 1, "deny": 2}
+_STRICTNESS: dict[Policy, int] = {policy: n for n, policy in enumerate(get_args(Policy))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class ToolRules:
     """Where tools take the idempotency key; such a call may be repeated."""
     workflows: Mapping[str, Mapping[str, Policy]] = field(default_factory=dict[str, Mapping[str, Policy]])
     """Rules of single workflows, by `WORKFLOW`."""
+    approvals: Approvals = "any"
+    workflow_approvals: Mapping[str, Approvals] = field(default_factory=dict[str, Approvals])
+    """Of single workflows, by `WORKFLOW`."""
     dynamic: bool = False
     """Whether workflows may call tools that their source does not name."""
     unlisted: Literal["ask", "deny"] = "ask"
@@ -72,14 +76,23 @@ class ToolRules:
         """
         policy = spec.policy
         for pattern, rules in self.workflows.items():
-            name, _, version = pattern.partition("@")
             given = _last_match(rules, spec.name)
-            if given is None or not fnmatchcase(caller.workflow, name) or not caller.version.startswith(version):
+            if given is None or not _covers(pattern, caller):
                 continue
-            if version:
+            if "@" in pattern:
                 return given
             policy = max(policy, given, key=_STRICTNESS.__getitem__)
         return policy
+
+    def approvals_for(self, caller: Caller) -> Approvals:
+        """Return who may approve what one workflow asks for; rules of a name and of a version as in `policy_for`."""
+        approvals = self.approvals
+        for pattern, given in self.workflow_approvals.items():
+            if _covers(pattern, caller):
+                if "@" in pattern:
+                    return given
+                approvals = "person" if given == "person" else approvals
+        return approvals
 
 
 def keyed(spec: ToolSpec, place: KeyPlace) -> ToolSpec:
@@ -110,6 +123,11 @@ def with_key(spec: ToolSpec, arguments: JsonObject, context: CallContext) -> tup
 def names_tool(tools: tuple[str, ...] | None, name: str) -> bool:
     """Whether a source that names these tools and groups names that tool."""
     return tools is None or any(name == tool or name.startswith(f"{tool}.") for tool in tools)
+
+
+def _covers(pattern: str, caller: Caller) -> bool:
+    name, _, version = pattern.partition("@")
+    return fnmatchcase(caller.workflow, name) and caller.version.startswith(version)
 
 
 def _last_match(patterns: Mapping[str, T], name: str) -> T | None:

@@ -19,6 +19,8 @@ from stepwell.tools.secret_sources import FromCommand, FromKeyring, Source, Unre
 from stepwell.tools.tool import OutcomeUnknown
 
 KEPT_S = 300.0  # for which a value from a command or the keyring is used without asking again
+FAILED_S = 10.0  # for which one that could not be had is not asked for again
+MAX_TRIED = 4  # secrets that are read at one time where all are tried
 LARGE = 64 * 1024  # characters of a result that is looked through beside the event loop
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
@@ -44,6 +46,7 @@ class Secrets:
         self._rules = dict(rules or {})
         self._redactor = Redactor()
         self._kept: dict[str, tuple[float, str]] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
         self._reading = asyncio.Lock()
 
     def __bool__(self) -> bool:
@@ -102,6 +105,26 @@ class Secrets:
         values = {name: await self._read(owner, name) for name in names}
         return SECRET.sub(lambda match: values[match[1]], text)
 
+    async def list_problems(self, within_s: float) -> dict[str, str]:
+        """Read every secret, a few at one time; return why those that cannot be read cannot, without any value."""
+        places = asyncio.Semaphore(MAX_TRIED)
+
+        async def look(name: str) -> str:
+            async with places:
+                try:
+                    self._redactor.learn(name, await read_secret(self._rules[name].source))
+                except Unreadable as error:
+                    return str(error)
+            return ""
+
+        looks = {name: asyncio.create_task(look(name)) for name in self._rules}
+        late = (await asyncio.wait(looks.values(), timeout=within_s))[1] if looks else ()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        said = {name: f"no answer within {within_s:g} s" if t in late else t.result() for name, t in looks.items()}
+        return {name: self._redactor.text(problem) for name, problem in said.items() if problem}
+
     async def hidden(self, value: Json) -> Json:
         """Return a result without secrets."""
         if not self._redactor:
@@ -156,9 +179,16 @@ class Secrets:
             self._redactor.learn(name, value)
             return value
         async with self._reading:  # one program, whatever the number of calls
+            failed_at, problem = self._failed.get(name, (-FAILED_S, ""))
+            if time.monotonic() - failed_at < FAILED_S:
+                raise Unreadable(problem)
             read_at, value = self._kept.get(name, (-KEPT_S, ""))
             if time.monotonic() - read_at >= KEPT_S:
-                value = await read_secret(source)
+                try:
+                    value = await read_secret(source)
+                except Unreadable as error:  # each call to where it is bound would wait for it, one after the other
+                    self._failed[name] = (time.monotonic(), str(error))
+                    raise
                 self._kept[name] = (time.monotonic(), value)
         self._redactor.learn(name, value)
         return value

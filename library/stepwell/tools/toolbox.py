@@ -177,7 +177,7 @@ class Toolbox:
         """
         hosts = self._allowed(spec.name).tool.hosts(arguments)
         self._secrets.check(spec.name, hosts, arguments, None if self._rules.dynamic else caller.secrets)
-        return make_gate(spec, arguments, hosts, self._network, self._rules)
+        return make_gate(spec, arguments, hosts, self._network, self._rules, self._rules.approvals_for(caller))
 
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
         """Return the arguments object of a call.

@@ -22,6 +22,7 @@ from stepwell_server.cli.isolation import isolation_findings
 from stepwell_server.cli.package_findings import package_findings
 from stepwell_server.cli.report import Exit, Invocation
 from stepwell_server.cli.search_findings import search_findings
+from stepwell_server.cli.secret_findings import secret_findings
 from stepwell_server.cli.text import block, one_line
 from stepwell_server.cli.tool_findings import tool_findings
 from stepwell_server.cli.workers import serving
@@ -54,6 +55,7 @@ async def _examine(home: Home) -> list[Finding]:
         lambda: _sandbox(settings),
         lambda: examine_memory(home, settings),
         lambda: tool_findings(home, settings),
+        lambda: secret_findings(home, settings),
         lambda: package_findings(home, settings),
         lambda: search_findings(home, settings),
     ]

@@ -9,7 +9,7 @@ import click
 from stepwell.errors import Conflict, Forbidden
 from stepwell.model import LIVE, Json, Run, RunStatus
 from stepwell_server.app import App
-from stepwell_server.authority import find_doubt, needs_person
+from stepwell_server.authority import demands_person, find_doubt, needs_person
 from stepwell_server.cli.arguments import read_json
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.executing import execute
@@ -151,16 +151,17 @@ def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: 
 
 
 async def _check_person(app: App, run_id: str, *, key: str | None, scope: str, **_: Any) -> None:
-    if app.settings.policy.approvals == "person":
-        _demand_person()
     if scope != "once":
         _demand_person("More than one call is approved by a person only.")
     run = await app.engine.get(run_id)
-    if any(wait.person and key in (None, wait.key) for wait in run.waiting_for):
+    shown = [wait for wait in run.waiting_for if wait.person and key in (None, wait.key)]
+    if any(wait.context.get("hosts") for wait in shown):
         _demand_person("A host that is not on the operator's list is approved by a person only.")
+    if shown or demands_person(app, run):
+        _demand_person()
 
 
-def _demand_person(why: str = "This home demands a person for approvals (stepwell.toml: [policy] approvals).") -> None:
+def _demand_person(why: str = "The policy demands a person for this approval (stepwell.toml: [policy]).") -> None:
     if not is_interactive():
         raise Forbidden(why, hint="Approve at a terminal, or in a client that asks its user.")
 

@@ -7,7 +7,7 @@ from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
 from stepwell.store.runs import CODE_NAME
-from stepwell_server.authority import find_doubt, needs_approval, needs_person
+from stepwell_server.authority import demands_person, find_doubt, needs_approval, needs_person
 from stepwell_server.surface.arguments import (
     ApproveRun,
     CancelRun,
@@ -159,8 +159,7 @@ def _check_authority(call: Call, run: Run, given: ResumeRun) -> None:
         return
     if needs_person(call.app, run, doubt):
         raise Forbidden(
-            f"Only a person may decide about {doubt.name}: it must be approved, and [policy] approvals is "
-            '"person" in stepwell.toml.',
+            f"Only a person may decide about {doubt.name}: [policy] in stepwell.toml demands one to approve it.",
             hint=f"Tell the user to decide in a terminal: {_doubt_by_hand(run)}.",
         )
     if not given.digest:
@@ -179,18 +178,13 @@ async def cancel_run(call: Call, given: CancelRun) -> Answer:
 async def approve_run(call: Call, given: ApproveRun) -> Answer:
     """Decide what a run waits for, on the word of the client."""
     run = await call.app.engine.get(given.run_id)
-    if call.app.settings.policy.approvals == "person":
+    if demands_person(call.app, run):
         raise Forbidden(
             'Only a person may decide here: [policy] approvals is "person" in stepwell.toml.',
             hint=f"Tell the user to decide in a terminal: {_by_hand(run)}.",
         )
     _check_digest(run, given)
-    if given.decision == "approve" and any(wait.person and given.key in (None, wait.key) for wait in run.waiting_for):
-        raise Forbidden(
-            "Only a person may decide here: the call reaches a host that is not on the operator's list.",
-            hint=f"Tell the user to decide in a terminal: {_by_hand(run)}; or the operator lists the host in "
-            "stepwell.toml: [http] allow_hosts.",
-        )
+    _check_person(run, given)
     decided = await call.app.engine.decide(
         given.run_id,
         given.decision,
@@ -202,6 +196,19 @@ async def approve_run(call: Call, given: ApproveRun) -> Answer:
         via=ORIGIN,
     )
     return _answer(call, decided)
+
+
+def _check_person(run: Run, given: ApproveRun) -> None:
+    shown = next((wait for wait in run.waiting_for if wait.person and given.key in (None, wait.key)), None)
+    if given.decision != "approve" or shown is None:
+        return
+    hint = f"Tell the user to decide in a terminal: {_by_hand(run)}"
+    if shown.context.get("hosts"):
+        raise Forbidden(
+            "Only a person may decide here: the call reaches a host that is not on the operator's list.",
+            hint=f"{hint}; or the operator lists the host in stepwell.toml: [http] allow_hosts.",
+        )
+    raise Forbidden(f"Only a person may approve {shown.name}: [policy] in stepwell.toml demands one.", hint=f"{hint}.")
 
 
 def _check_digest(run: Run, given: ApproveRun) -> None:
@@ -233,7 +240,7 @@ def _next(call: Call, run: Run) -> JsonObject:
     if doubt is not None and needs_person(call.app, run, doubt):
         return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_doubt_by_hand(run)}."}
     asked = [wait for wait in run.waiting_for if wait.kind in ASKED_KINDS]
-    if not asked or (call.app.settings.policy.approvals != "person" and not asked[0].person):
+    if not asked or not (asked[0].person or demands_person(call.app, run)):
         return {}
     return {"next": f"Only a person may decide. Tell the user to decide in a terminal: {_by_hand(run)}. Do not poll."}
 
