@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from stepwell.model.secret_names import SECRET_NAME
+from stepwell.ports import CallLimit
 from stepwell.ports.limits import MAX_LIMIT
 from stepwell.tools import FromCommand, FromEnvironment, FromFile, FromKeyring, Policy, SecretRule, is_host_pattern
 from stepwell.tools.rules import WORKFLOW, Approvals
 from stepwell.tools.secret_sources import Source
-from stepwell.tools.throttle import CallLimit
 from stepwell_server.durations import read_duration
 
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)")
@@ -159,7 +159,7 @@ class PolicySettings(_Section):
     workflows: dict[WorkflowPattern, WorkflowPolicy] = {}
     """By patterns over names, or `name@hash` for one version."""
     limits: dict[ToolPattern, LimitSettings] = {}
-    """By patterns over dotted names; all that match count, in each process."""
+    """By patterns over dotted names; all that match count, over all processes of the home."""
     dynamic_tools: bool = False
     """Whether workflows may call tools that their source does not name."""
     approvals: Approvals = "any"

@@ -161,7 +161,7 @@ class Calls:
     ) -> Answer:
         tools = self._services.tools
         if not doubtful:  # before its intent: one that dies while it waits was not sent
-            await turn.enter_async_context(tools.turn(spec.name))
+            await turn.enter_async_context(self._services.throttle.turn(tools.limits(spec.name)))
         if entry is None:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
@@ -176,7 +176,7 @@ class Calls:
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)
                 if decided is not None:
                     return decided
-                await turn.enter_async_context(tools.turn(spec.name))
+                await turn.enter_async_context(self._services.throttle.turn(tools.limits(spec.name)))
             began = time.monotonic()
             self._book.event("call.started", {"call": call.name, "key": call.key})
             await self._book.settled()

@@ -13,6 +13,7 @@ from stepwell.engine.memory import Memory
 from stepwell.engine.recorder import Recorder
 from stepwell.engine.services import HostFunctions, Services
 from stepwell.engine.starting import Starter
+from stepwell.engine.throttle import Throttle
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
 from stepwell.store.database import Database
@@ -38,9 +39,10 @@ async def open_engine(
     """Give an engine; with `execute` this process works on runs until the context closes, then hands them over."""
     lock = WorkerLock(locks)
     recorder = Recorder(database, lock.worker, commits := Signals())
+    throttle = Throttle(database, lock.worker)
     services = Services(
         database, recorder, sandbox, workflows, tools, functions, packages, models, limits, lock.worker, locks,
-        Signals(), Signals(), commits, memory, durability,
+        Signals(), Signals(), commits, memory, throttle, durability,
     )  # fmt: skip
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher, models.budgets.per_run)
@@ -54,4 +56,5 @@ async def open_engine(
             else:
                 yield engine
     finally:
+        await throttle.close()
         lock.release()

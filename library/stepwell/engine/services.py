@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from stepwell.engine.live import Signals
 from stepwell.engine.memory import Memory
 from stepwell.engine.recorder import Recorder
+from stepwell.engine.throttle import Throttle
 from stepwell.model import Json, JsonObject
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
@@ -89,6 +90,7 @@ class Services:
     commits: Signals
     """Something of a run was written, of which its timeline may tell."""
     memory: Memory
+    throttle: Throttle
     durability: Durability
     """Of all runs; a module may ask for more."""
     runs: RunControl = field(init=False)

@@ -1,7 +1,6 @@
 """What the engine asks of the tools on the host."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -121,6 +120,16 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLimit:
+    """Of all calls together that a pattern covers, from all processes of a home."""
+
+    concurrency: int | None = None
+    calls: int | None = None
+    """At most so many begin in `span_s` seconds."""
+    span_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Binary:
     """Bytes that a tool has answered with."""
 
@@ -222,8 +231,8 @@ class ToolHost(Protocol):
         """
         ...
 
-    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Wait, on entering, until the operator's limits let a call of the tool be made; it counts until the exit."""
+    def limits(self, name: str) -> Mapping[str, CallLimit]:
+        """Return the operator's limits that count a call of the tool, by their patterns."""
         ...
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:

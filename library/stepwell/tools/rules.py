@@ -7,9 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from stepwell.model import Json, JsonObject
-from stepwell.ports import Caller, ToolSpec
+from stepwell.ports import Caller, CallLimit, ToolSpec
 from stepwell.ports.tools import CallContext, KeyPlace, Policy
-from stepwell.tools.throttle import CallLimit
 
 Approvals: TypeAlias = Literal["any", "person"]
 """Who may approve and answer: the client on its user's word too, or only a person in a form or at a terminal."""
@@ -83,6 +82,10 @@ class ToolRules:
                 return given
             policy = max(policy, given, key=_STRICTNESS.__getitem__)
         return policy
+
+    def limits_of(self, name: str) -> dict[str, CallLimit]:
+        """Return the limits that count a call of the tool."""
+        return {pattern: limit for pattern, limit in self.limits.items() if fnmatchcase(name, pattern)}
 
     def approvals_for(self, caller: Caller) -> Approvals:
         """Return who may approve what one workflow asks for; rules of a name and of a version as in `policy_for`."""

@@ -1,8 +1,8 @@
 """All tools of this host, under the operator's rules."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
-from stepwell.ports import CallContext, Caller, Gate, ToolSpec
+from stepwell.ports import CallContext, Caller, CallLimit, Gate, ToolSpec
 from stepwell.ports.tools import ToolSearch
 from stepwell.search.ranking import LOW_CONFIDENCE
 from stepwell.tools.binding import bind_arguments, make_validator
@@ -27,7 +27,6 @@ from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_fil
 from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
 from stepwell.tools.sources import Source, Tried, name_sources
-from stepwell.tools.throttle import Throttle
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream import McpServer, open_upstreams
 from stepwell.tools.web import FetchTool, RequestTool
@@ -71,7 +70,6 @@ class Toolbox:
         meanings: Meanings | None = None,
     ) -> None:
         self._rules, self._network, self._secrets = rules, network, secrets
-        self._throttle = Throttle(rules.limits)
         self._problems = problems
         self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
         self._ranking = ToolRanking(meanings)
@@ -192,9 +190,9 @@ class Toolbox:
         entry.tool.check(arguments)
         return arguments
 
-    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Wait, on entering, until a call of the tool may be made; it counts until the context closes."""
-        return self._throttle.turn(name)
+    def limits(self, name: str) -> Mapping[str, CallLimit]:
+        """Return the operator's limits that count a call of the tool."""
+        return self._rules.limits_of(name)
 
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Make the call and return its value.
