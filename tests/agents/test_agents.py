@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepwell.engine import StartOptions
+from stepwell.sdk.conversation import MAX_CHARACTERS, MAX_EXCHANGES, Conversations
 from stepwell_server import Session
 from support.models import KEY, Break, Fail, ModelServer, Reply, Say, last_text
 
@@ -298,6 +299,71 @@ async def test_agents_beside_each_other_overlap_and_keep_their_order(home: Path,
     assert run.output == ["1", "2", "3", "4", "5"], run.error
     assert models.most_at_once == 3
     assert run.tokens_used == 50
+
+
+CHATS = '''
+"""Conversations with one agent."""
+from stepwell import Agent
+
+guide = Agent("guide", "Be brief.", max_tokens=10)
+
+async def inside():
+    return [await guide.chat("in a step"), await guide.chat("still there")]
+
+def tell(text: str) -> str:
+    return text
+
+async def run(ctx):
+    first = await guide.chat("one")
+    await ctx.step("two", guide.chat("two"))
+    apart = await ctx.step("apart", inside)
+    fresh = (await guide("asked")).output
+    await ctx.wait_for_user("Go on?")
+    beside = await ctx.parallel(guide.chat("three"), guide.chat("four"))
+    last = await guide.chat("five")
+    guide.forget()
+    return [first, apart, fresh, last, await guide.chat("anew"), await ctx.step("plain", plain)]
+
+def plain():
+    return [guide.chat("a"), guide.chat("b")]
+'''
+
+
+@pytest.mark.row("S1")
+async def test_chats_with_an_agent_are_one_conversation_also_over_restarts(home: Path, models: ModelServer):
+    def script(request: dict[str, Any]) -> Reply:
+        said = [m["content"] if isinstance(m["content"], str) else m["content"][0]["text"] for m in request["messages"]]
+        assert [m["role"] for m in request["messages"]] == (["user", "assistant"] * len(said))[: len(said)]
+        return Say(" ".join(text for text in said[::2]))
+
+    models.script = script
+    async with Session(home) as session:
+        await session.add_workflow("chats", CHATS)
+        run = await session.run("chats")
+    async with Session(home) as session:
+        run = await session.wait(await session.answer(run, "yes"))
+        replayed = await session.compare(run)
+
+    assert run.status == "completed", run.error
+    assert run.output == [
+        "one", ["in a step", "in a step still there"], "asked", "one two three four five", "anew", ["a", "a b"],
+    ]  # fmt: skip
+    assert replayed.difference is None
+    assert len(models.requests) == 11
+    assert run.tokens_used == 110
+
+
+async def test_a_conversation_is_bounded() -> None:
+    conversations = Conversations()
+    for n in range(1000):
+        history, exchange = conversations.begin("", f"{n}")
+        exchange.answer = "x" * (n * 10)
+        assert len(history) <= MAX_EXCHANGES
+        assert sum(len(said) + len(answer) for said, answer in history) <= MAX_CHARACTERS
+        assert not history or history[-1][0] == f"{n - 1}"
+    conversations.begin("a@1/~2/b@1/", "inner")[1].answer = "y"
+    assert conversations.begin("a@1/", "outer")[0] == []
+    assert conversations.begin("a@1/~2/b@1/~1/", "same")[0] == [["inner", "y"]]
 
 
 async def test_what_is_wrong_with_an_agent_is_said_where_it_is_written(home: Path, models: ModelServer):

@@ -125,8 +125,14 @@ async def test_agents_made_of_agents_nest_and_every_one_is_a_step(home: Path, mo
         run = await session.run("flow")
         keys = [entry.key for entry in await session.app.engine.journal(run.id) if entry.kind == "step"]
         events = [(e.type, e.data.get("node"), e.data.get("depth")) for e in await session.timeline(run.id)]
+        alone = COMPOSED.partition("async def starts_with")[0]
+        await session.add_workflow("alone", alone)
+        stored = await session.run("alone", input="wells")
 
     output = output_of(run)
+    again = "echo: echo: echo: wells"
+    assert output_of(stored) == f"{again}\n\n{again}"
+    assert sorted(stored.completed_steps) == ["checker", "editor", "researcher", "writer"]
     twice = "echo: echo: echo: topic"
     assert output["pipeline"] == [f"{twice}\n\n{twice}", 40, 0.03003, 4]
     assert output["step"] == 6
@@ -206,15 +212,26 @@ async def test_a_composed_agent_that_cannot_work_is_refused(home: Path):
         "def run():\n    return [said(make) for make in (lambda: SequentialAgent('s', agents=[]),\n"
         "        lambda: ParallelAgent('p', agents=[5]), lambda: ConditionalAgent('c', branches={'a': Agent()}),\n"
         "        lambda: ConditionalAgent('c', str, {'a': Agent()}, default_branch='b'),\n"
-        "        lambda: LoopAgent('l', Agent(), max_iterations=0))]\n"
+        "        lambda: LoopAgent('l', Agent(), max_iterations=0),\n"
+        "        lambda: LoopAgent('l', Agent(), should_stop=lambda: True), lambda: ParallelAgent('p', [Agent()], merge=5),\n"
+        "        lambda: ConditionalAgent('c', lambda text: [text], {'a': Agent()}).chat('x'),\n"
+        "        lambda: Agent('a', budget_usd=float('inf')), lambda: Agent('a', temperature=float('nan')),\n"
+        "        lambda: Agent('a', max_tokens=True), lambda: Agent('a', max_turns=10**9))]\n"
     )
 
     assert output_of(await run_source(home, source)) == [
         "'s' has no agents",
         "'p': an agent, or an object with arun or chat, not a int",
-        "agent 'c': condition= is a function of the text that returns a branch's key",
+        "agent 'c': condition= is a function of the text, not a NoneType",
         "agent 'c': default_branch= is an agent, or one of the branches",
         "max_iterations is a whole number of at least 1, not 0",
+        "agent 'l': should_stop= is called with the text, and the iteration if it may; <lambda>() does not take that",
+        "agent 'p': merge= is a function of the list of the agents' texts, not a int",
+        "agent 'c': condition= returned ['x']; it returns the key of a branch",
+        "budget_usd is a number of dollars from 0 (no bound) to 1,000,000, not inf",
+        "temperature is a number from 0 to 2, not nan",
+        "max_tokens is a whole number from 1 to 1,000,000, not True",
+        "max_turns is a whole number from 1 to 1000, not 1000000000",
     ]
 
 

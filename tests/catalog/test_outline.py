@@ -5,6 +5,7 @@ import pytest
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.drawing import draw_mermaid, draw_text
 from stepwell.catalog.outline import read_outline
+from stepwell.errors import InvalidSource
 
 NODES = """
 from stepwell import Condition, Loop, Parallel, Router, Step, Steps, Workflow
@@ -93,7 +94,7 @@ def test_imperative_code_is_drawn_by_its_steps_calls_and_branches() -> None:
 
     assert text.split("\n") == [
         "w",
-        "├─ Step research (agents.researcher(topic))",
+        "├─ Step research (agent researcher)",
         "├─ Parallel",
         "│  ├─ Step load",
         "│  └─ Tool github.get",
@@ -127,12 +128,55 @@ def test_imperative_code_is_drawn_by_its_steps_calls_and_branches() -> None:
         ("wf = Workflow('p')\n@wf.step('one', retries=2)\ndef first(x): ...\n", "└─ Step one (first)"),
         ("def run(): return 1\n", "w"),
         ("from stepwell import *\nwf = Workflow('p', steps=make())\n", "└─ Step make() (executor make())"),
+        ("x = Agent('writer')\nasync def run(): return await x('go')\n", "└─ Agent writer"),
+        (
+            "async def run():\n    x, y = Agent('a'), ntx.agent(name='b')\n    await ctx.step(y, 1)\n",
+            "└─ Step b (agent b)",
+        ),
+        ("x = Team('t', [Agent('a')])\nasync def run():\n    await x.chat('go')\n", "   └─ Agent a"),
     ],
 )
 def test_what_little_can_be_read_is_drawn(source: str, line: str) -> None:
     text, _ = drawn(source)
 
     assert text.split("\n")[-1] == line
+
+
+AGENTS = """
+from stepwell import Agent, ConditionalAgent, LoopAgent, ParallelAgent, SequentialAgent
+researcher, writer = Agent("researcher"), Agent(name="writer", model="claude-haiku-4-5")
+checker = Agent()
+review = ParallelAgent(name="review", agents=[checker, agents.editor])
+again = LoopAgent("again", agent=review, max_iterations=3)
+case = ConditionalAgent("case", condition=lambda text: text, branches={"a": writer, "b": again}, default_branch=checker)
+pipeline = SequentialAgent(name="pipeline", agents=[researcher, case])
+"""
+
+
+def test_agents_made_of_agents_are_an_entry_and_drawn_in_full() -> None:
+    version = analyse(AGENTS, name="w")
+    text, chart = drawn(AGENTS)
+
+    assert (version.entry, version.signature) == ("pipeline", "w(input) -> str")
+    assert version.schema["required"] == ["input"]
+    assert analyse(AGENTS, name="w", entry="review").entry == "review"
+    assert text.split("\n")[1:] == [
+        "└─ SequentialAgent pipeline",
+        "   ├─ Agent researcher",
+        "   └─ ConditionalAgent case",
+        "      ├─ a:",
+        "      │  └─ Agent writer",
+        "      ├─ b:",
+        "      │  └─ LoopAgent again (at most 3 times)",
+        "      │     └─ ParallelAgent review",
+        "      │        ├─ Agent checker",
+        "      │        └─ Agent editor",
+        "      └─ default:",
+        "         └─ Agent checker",
+    ]
+    assert '  n4{"ConditionalAgent case"}' in chart
+    with pytest.raises(InvalidSource, match=r"2 workflows and no `run`: `pipeline` .* `other`"):
+        analyse(AGENTS + "other = SequentialAgent('o', [writer])\n", name="w")
 
 
 def test_a_drawing_is_bounded() -> None:
@@ -142,5 +186,6 @@ def test_a_drawing_is_bounded() -> None:
     calls = "".join(f"def f{n}():\n" + f"    f{n + 1}()\n" * 300 for n in range(8)) + "def f8(): ...\n"
 
     assert len(text.split("\n")) <= 501
+    assert len(drawn("x = LoopAgent('l', agent=x)\ndef run():\n    x.chat('go')\n")[0].split("\n")) < 60
     assert drawn(f"{calls}def run():\n    f0()\n")[0] == "w"
     assert len(drawn(f"from stepwell import *\nwf = Workflow('p', steps=[{deep}])\n")[0]) < 20_000

@@ -3,6 +3,7 @@ import pytest
 from catalog.sources import FETCH, RESEARCH
 from stepwell.catalog.analysis import MAX_WARNINGS, analyse
 from stepwell.catalog.quality import is_cryptic
+from stepwell.errors import InvalidSource
 
 
 def codes(body: str, *, head: str = "") -> list[tuple[str, int | None]]:
@@ -161,7 +162,7 @@ def test_the_manifest_follows_aliases_and_chains() -> None:
     [
         ("options = {'timeout': 3, 'tags': ('a', 'b')}", {"timeout": 3, "tags": ["a", "b"]}, False),
         ("options: dict = dict(timeout=3)", {"timeout": 3}, False),
-        ("options = dict(timeout=compute(), pool='gpu')", {"pool": "gpu"}, True),
+        ("options = dict(requires=compute(), pool='gpu')", {"pool": "gpu"}, True),
         ("options = {**other}", {}, True),
         ("options = load()", {}, True),
         ("options = dict(a=b'x', b={1}, c=1e999, d=2**70, e=0x" + "f" * 5000 + ")", {}, True),
@@ -171,3 +172,35 @@ def test_options_are_read_as_literals(line: str, options: dict[str, object], war
     version = analyse(f'"""Do it."""\n{line}\ndef run() -> None: ...', name="x")
     assert version.options == options
     assert bool(version.warnings) is warned
+
+
+@pytest.mark.parametrize("given", ["1e999", "float('inf')", "float('nan')", "-1", "True", "2e6", "BUDGET", "'1'"])
+@pytest.mark.parametrize("line", ["options = dict(budget_usd={})\n", "@Workflow(max_budget={})\n"])
+def test_a_budget_that_is_no_amount_is_refused(line: str, given: str) -> None:
+    with pytest.raises(InvalidSource) as refused:
+        analyse(f"from stepwell import Workflow\n{line.format(given)}def run(wf): ...\n", name="x")
+
+    assert "budget" in refused.value.message
+    assert refused.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("    agent('x')\n", 4),
+        ("    agent.chat('x')\n", 4),
+        ("    agents.writer('x')\n", 4),
+        ("    ctx.step('a', len, 'x')\n", 4),
+        (
+            "    await agent('x')\n    y = agent('x')\n    agents.list()\n    ctx.log('x')\n    ctx.state.set('a', 1)\n",
+            None,
+        ),
+        ("    def plain():\n        agent('x')\n", None),
+    ],
+)
+def test_calls_that_nobody_awaits_are_warned_of(body: str, line: int | None) -> None:
+    source = f'"""Do it."""\nagent = Agent("a")\nasync def run(ctx):\n{body}'
+
+    found = [item.line for item in analyse(source, name="x").warnings if item.code == "not_awaited"]
+
+    assert found == ([] if line is None else [line])

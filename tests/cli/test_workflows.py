@@ -142,3 +142,5 @@ def test_a_workflow_is_drawn_as_a_tree_and_as_a_chart(stepwell: Stepwell) -> Non
     assert stepwell("graph", "gate").out == data["text"] + "\n"
     assert data["text"].startswith("gate\n└─ Wait approve")
     assert data["mermaid"].startswith("flowchart TD\n  n1([")
+    shown = stepwell.json("get", "gate")
+    assert (shown["graph"], shown["mermaid"]) == (data["text"], data["mermaid"])

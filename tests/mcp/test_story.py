@@ -36,6 +36,7 @@ async def test_an_agent_creates_finds_runs_and_deletes_a_workflow(transport: Any
         assert "source" not in listed["workflows"][0]
         shown = await call(client, "get_workflow", name="add_numbers")
         assert shown["graph"].startswith("add_numbers")
+        assert shown["mermaid"].startswith("flowchart TD\n")
         assert shown["source"] == ADD
 
         run = await call(client, "invoke_workflow", name="add_numbers", arguments={"left": 2, "right": 3})

@@ -440,13 +440,23 @@ async def test_what_makes_no_sense_is_refused_by_the_constructors(home: Path):
         "none = []\n"
         "async def run(ctx):\n"
         "    latest = await Workflow('w', steps=[Step('a', executor=lambda: 1), Step('a', executor=lambda: 2)]).arun()\n"
+        "    gave = [(await Workflow('w', steps=[node]).arun('x')).error for node in (\n"
+        "        Router('pick', selector=lambda given: 5, routes={'a': f, 'b': f}),\n"
+        "        Router('pick', selector=lambda given: ['a', 5], routes={'a': f}),\n"
+        "        Condition('c', condition=lambda given: given.nothing, true_steps=f))]\n"
         "    return [said(make) for make in (\n"
         "        lambda: Step(**{'name': 'a'}), lambda: Step('a', **{'agent': f, 'executor': f}),\n"
         "        lambda: Step('a', agent=5), lambda: Step('a', executor=5), lambda: Workflow('w', steps=none),\n"
         "        lambda: Loop('l', f, max_iterations=0), lambda: Parallel(f, max_concurrency=0),\n"
         "        lambda: Workflow('w', steps=[5]), lambda: Router('r', selector=f, routes={}),\n"
         "        lambda: Workflow('w', steps=f).step('more'), lambda: Step('a', executor=f, retry=1),\n"
-        "        lambda: Step('a\\n', executor=f))] + [latest.content, latest.get_step_content('a')]\n"
+        "        lambda: Step('a\\n', executor=f),\n"
+        "        lambda: Router('r', selector=lambda: 'a', routes={'a': f}), lambda: Router('r', selector=f, routes=[f]),\n"
+        "        lambda: Condition('c', condition='yes'), lambda: Loop('l', f, end_condition=lambda a, b: a),\n"
+        "        lambda: Step('a', executor=lambda a, b: a), lambda: Step('a', agent=print, input_builder=5),\n"
+        "        lambda: Step('a', executor=f, timeout=float('nan')), lambda: Step('a', executor=f, timeout=float('inf')),\n"
+        "        lambda: Step('a', executor=f, retry_delay=True), lambda: Workflow('w', steps=f).events.on('any', f)\n"
+        "        )] + gave + [latest.content, latest.get_step_content('a')]\n"
     )
 
     output = output_of(await run_source(home, source))
@@ -455,7 +465,7 @@ async def test_what_makes_no_sense_is_refused_by_the_constructors(home: Path):
         "ValueError: step 'a' has no work: give exactly one of agent=, team=, executor=",
         "ValueError: step 'a' has agent and executor: give exactly one of agent=, team=, executor=",
         "TypeError: step 'a': agent= is an agent, not a int",
-        "TypeError: step 'a': executor= is a function, not a int",
+        "TypeError: step 'a': executor= is a function of the StepInput, not a int",
         "ValueError: 'the workflow w' has no steps",
         "ValueError: max_iterations is a whole number of at least 1, not 0",
         "ValueError: max_concurrency is a whole number of at least 1, not 0",
@@ -464,6 +474,21 @@ async def test_what_makes_no_sense_is_refused_by_the_constructors(home: Path):
         "TypeError: the workflow 'w' has its steps already: add Step(name=..., executor=...) there",
         "TypeError: a step has no option retry",
         "ValueError: a node's name is 1 to 200 printable characters, not 'a\\n'",
+        "TypeError: router 'r': selector= is called with the StepInput; <lambda>() does not take that",
+        "TypeError: router 'r': routes= is a dict of names and steps, not a list",
+        "TypeError: condition 'c': condition= is a function of the StepInput, not a str",
+        "TypeError: loop 'l': end_condition= is called with a list of StepOutput; <lambda>(a, b) does not take that",
+        "TypeError: step 'a': executor= is called with the StepInput; <lambda>(a, b) does not take that",
+        "TypeError: step 'a': agent= is an agent, not a builtin_function_or_method",
+        "ValueError: timeout is a number from 0 to 3153600000, not nan",
+        "ValueError: timeout is a number from 0 to 3153600000, not inf",
+        "ValueError: retry_delay is a number from 0 to 3153600000, not True",
+        "TypeError: events.on takes a class of events such as StepCompletedEvent, not 'any'",
+        "TypeError: router 'pick': selector= returned 5; it returns the name of a route, a list of names, or none for no "
+        "route; there are a, b",
+        "TypeError: router 'pick': selector= returned ['a', 5]; it returns the name of a route, a list of names, or none "
+        "for no route; there are a",
+        "AttributeError: 'StepInput' object has no attribute 'nothing'",
         2,
         2,
     ]

@@ -290,11 +290,11 @@ async def test_a_sibling_child_goes_on_while_its_parent_is_tried_again(home: Pat
         ("retries=-1", "retries is a whole number of at least 0, not -1"),
         ("retries='three'", "retries is a whole number"),
         ("retries=1000", "retries is at most 100"),
-        ("retry_delay='1s'", "retry_delay is a number of at least 0"),
+        ("retry_delay='1s'", "retry_delay is a number from 0 to "),
         ("retry_delay=1e9", "retry_delay is at most 2592000 seconds"),
         ("backoff='quadratic'", "backoff is a number"),
-        ("backoff=1e6", "backoff is a factor of at most 1000"),
-        ("max_delay=-5", "max_delay is a number of at least 0"),
+        ("backoff=1e6", "backoff is a number from 0 to 1000"),
+        ("max_delay=-5", "max_delay is a number from 0 to "),
     ],
 )
 async def test_options_that_cannot_be_are_refused_at_create(home: Path, options: str, said: str) -> None:

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
+from stepwell.catalog.awaiting import check_awaited
 from stepwell.catalog.declared import with_declared
 from stepwell.catalog.docstring import Docstring, read_docstring
 from stepwell.catalog.entry import Entry, find_entry
@@ -57,7 +58,7 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
         if entry.steps:
             inputs = replace(inputs, returns=hint_text(entry.steps[-1].function.returns))
     elif entry.nodes is not None:
-        inputs = _NODE_INPUTS
+        inputs = _AGENT_INPUTS if entry.is_agent else _NODE_INPUTS
     elif entry.kind == "workflow_object":
         inputs = _PIPELINE_INPUTS
     manifest = read_manifest(parsed, origins)
@@ -66,6 +67,7 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
     warnings = [*parsed.warnings, *hint_warnings, *builder.warnings, *option_warnings]
     warnings += warn_of_names(entry.nodes, tree, origins)
     warnings += check_imports(tree, origins, manifest.get("dependencies", []))
+    warnings += check_awaited(tree, origins, script=entry.kind == "script")
     warnings += check_quality(tree, entry, inputs, origins)
     return Version(
         hash=version_hash(parsed.source, entry.name),
@@ -111,6 +113,15 @@ _NODE_INPUTS = Inputs(
         _input("session_state", {"type": "object"}, "Values that the steps share; goes over those in the source."),
         _input("additional_data", {"type": "object"}, "Further values for the steps."),
     )
+)
+
+
+# What agents made of agents are asked.
+_AGENT_INPUTS = Inputs(
+    parameters=(
+        Parameter("input", {"description": "What they are asked: a text, or any other value."}, required=True),
+    ),
+    returns="str",
 )
 
 

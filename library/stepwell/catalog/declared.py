@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from stepwell.catalog.entry import Entry
 from stepwell.catalog.limits import BUDGET_OPTIONS, LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal
+from stepwell.catalog.nodes import shown
 from stepwell.catalog.origins import Origins
 from stepwell.errors import InvalidSource
 from stepwell.model import Json, JsonObject
@@ -44,8 +45,9 @@ def _read(keyword: ast.keyword) -> Json:
         return read_literal(keyword.value)
     except NotLiteral as error:
         raise InvalidSource(
-            f"`{keyword.arg}` of the workflow is no literal, and nothing is executed to read it.",
-            hint="Write numbers: timeout=120, limits=dict(memory_bytes='256 MiB').",
+            f"`{keyword.arg}={shown(keyword.value)}` of the workflow is no literal that JSON has, and nothing is "
+            "executed to read it.",
+            hint="Write finite numbers: timeout=120, budget_usd=0.5, limits=dict(memory_bytes='256 MiB').",
             line=keyword.value.lineno,
         ) from error
 

@@ -4,12 +4,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stepwell.catalog.nodes import END, Branch, NodeSource
+from stepwell.catalog.outline import read_outline
+from stepwell.model import Workflow
 from stepwell.model.text import clean_text
 
-_LOOPS = frozenset({"Loop", "For", "While"})
-_CHOICES = frozenset({"Condition", "If", "Router"})
+_LOOPS = frozenset({"Loop", "LoopAgent", "For", "While"})
+_CHOICES = frozenset({"Condition", "ConditionalAgent", "If", "Router"})
 _ROUND = frozenset({"Wait"})
 MAX_LABEL = 120  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A workflow, drawn in two ways."""
+
+    text: str
+    mermaid: str
+
+
+def draw(workflow: Workflow) -> Drawing:
+    """Return the drawings of a stored workflow. A large source takes some milliseconds."""
+    nodes = read_outline(workflow.version)
+    return Drawing(draw_text(workflow.name, nodes), draw_mermaid(workflow.name, nodes))
 
 
 def draw_text(title: str, nodes: Sequence[NodeSource]) -> str:

@@ -3,8 +3,9 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+from stepwell.catalog.agents import COMPOSED, Agents
 from stepwell.catalog.literal import read_text
 from stepwell.catalog.names import near_names
 from stepwell.catalog.nodes import check_nodes
@@ -41,10 +42,14 @@ class Entry:
     """What is written after `steps=` of a `Workflow` object."""
     description: str = ""
     """The one that a `Workflow` object gives itself."""
+    is_agent: bool = False
+    """It is an object made of agents, such as `SequentialAgent(...)`; `nodes` is that."""
 
 
 def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, script: bool = False) -> Entry:
     """Return the entry: `run`, else the one decorated function or `Workflow(...)` object, else what `entry` names.
+
+    Where there are none of these, an object made of agents that is no part of another one.
 
     With `script`, a module without an entry is one itself, and so is one that awaits at its top level or calls
     `asyncio.run(...)` there.
@@ -64,6 +69,8 @@ def find_entry(tree: ast.Module, origins: Origins, entry: str | None = None, *, 
     candidates = [_function_entry(function, origins) for function in functions.values()]
     candidates = [candidate for candidate in candidates if candidate.decorated]
     candidates += [_object_entry(name, line, call, tree) for name, (line, call) in objects.items()]
+    if not candidates and not script:
+        candidates = [_agent_entry(name, call) for name, call in _agents(tree, origins).items()]
     if len(candidates) == 1:
         return _checked(candidates[0])
     if script and not candidates:
@@ -127,7 +134,10 @@ def _named(
         return _function_entry(function, origins)
     if entry in objects:
         return _object_entry(entry, *objects[entry], tree)
-    known = [*functions, *objects]
+    agents = _agents(tree, origins, parts=True)
+    if entry in agents:
+        return _agent_entry(entry, agents[entry])
+    known = [*functions, *objects, *agents]
     near = near_names(entry, known) or known[:_LISTED]
     hint = f"entry= may be: {', '.join(near)}." if near else f"Write a top-level function:\n{EXAMPLE}"
     raise InvalidSource(f"The source has no top-level function or Workflow object {entry[:60]!a}.", hint=hint)
@@ -167,6 +177,24 @@ def _object_entry(name: str, line: int, call: ast.Call, tree: ast.Module) -> Ent
     said = read_text(given.get("description")) or ""
     nodes = given.get("steps")
     return Entry(name, "workflow_object", line, function=first, steps=steps, nodes=nodes, description=said)
+
+
+def _agents(tree: ast.Module, origins: Origins, *, parts: bool = False) -> dict[str, ast.Call]:
+    """Return the module's objects made of agents by name; only with `parts` those that others are made of."""
+    known = Agents(tree, origins)
+    found: dict[str, ast.Call] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and known.kind(node.value) in COMPOSED:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            call = cast("ast.Call", node.value)
+            found |= {target.id: call for target in targets if isinstance(target, ast.Name)}
+    used = {inner.id for call in found.values() for inner in ast.walk(call) if isinstance(inner, ast.Name)}
+    return {name: call for name, call in found.items() if parts or name not in used}
+
+
+def _agent_entry(name: str, call: ast.Call) -> Entry:
+    made = ast.copy_location(ast.Name(name, ast.Load()), call)
+    return Entry(name, "workflow_object", call.lineno, function=None, nodes=made, is_agent=True)
 
 
 def _ambiguous(candidates: list[Entry]) -> InvalidSource:

@@ -5,6 +5,7 @@ from stepwell.model import Json, JsonObject, Version, Warn
 from stepwell.ports.limits import Limits, read_limits, read_timeout, show_limit
 
 LIMIT_OPTIONS = ("limits", "timeout")
+MAX_USD = 1_000_000
 BUDGET_OPTIONS = ("budget_usd", "max_budget")
 FORM = "options = dict(timeout=120, limits=dict(memory_bytes='256 MiB', cpu_s=10))"
 
@@ -28,9 +29,9 @@ def check_budget(given: Json, line: int) -> None:
     Raises:
         InvalidSource: it is no amount.
     """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1e6:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MAX_USD:
         raise InvalidSource(
-            f"options: budget_usd is a number of dollars, 0 for no bound, not {given!r}.",
+            f"options: budget_usd is a number of dollars up to {MAX_USD:,}, 0 for no bound, not {given!r}.",
             hint="Write options = dict(budget_usd=1.0).",
             line=line,
         )

@@ -8,6 +8,7 @@ from stepwell.catalog.agent_tools import agent_tools, agent_workflows
 from stepwell.catalog.limits import LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal, read_text
 from stepwell.catalog.names import RESERVED, is_name
+from stepwell.catalog.nodes import shown
 from stepwell.catalog.origins import Origins
 from stepwell.catalog.script_block import read_script_block
 from stepwell.catalog.source import Parsed
@@ -19,6 +20,8 @@ from stepwell.model.secret_names import list_secret_names
 
 MAX_LISTED = 200  # of each kind but tools, which a run may not call beyond those that are listed
 MAX_TOOLS = 5000
+_KEPT = frozenset({*RETRY_OPTIONS, *LIMIT_OPTIONS, "durability", "durable", "budget_usd"})
+"""Options that must not be ignored: without them a run would do or cost more than its author said."""
 _MAX_TEXT = 200  # characters of a tool's or step's name
 
 _METHODS = frozenset({"call", "list", "search"})
@@ -56,8 +59,7 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
     """Return the module's literal `options = dict(...)` or `{...}`, with a warning for what cannot be read.
 
     Raises:
-        InvalidSource: one of those that say how a failed run is tried again, `durability`, `limits` or `timeout` is no
-            such value.
+        InvalidSource: one of those that bound or keep a run is no such value, or cannot be read.
     """
     options: JsonObject = {}
     warnings: list[Warn] = []
@@ -74,15 +76,10 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                 if key is None:
                     raise NotLiteral
                 options[key] = read_literal(item)
-                if key in RETRY_OPTIONS:
-                    _check_retries({key: options[key]}, item.lineno)
-                if key == "durability":
-                    _check_durability(options[key], item.lineno)
-                if key == "budget_usd":
-                    check_budget(options[key], item.lineno)
-                if key in LIMIT_OPTIONS:
-                    check_limits(options, item.lineno)
-            except NotLiteral:
+                _check_option(options, key, item.lineno)
+            except NotLiteral as error:
+                if key in _KEPT:
+                    raise _unread(key, item) from error
                 warnings.append(
                     Warn(
                         code="options_not_literal",
@@ -92,6 +89,25 @@ def read_options(tree: ast.Module) -> tuple[JsonObject, list[Warn]]:
                     )
                 )
     return options, warnings
+
+
+def _check_option(options: JsonObject, key: str, line: int) -> None:
+    if key in RETRY_OPTIONS:
+        _check_retries({key: options[key]}, line)
+    elif key == "durability":
+        _check_durability(options[key], line)
+    elif key == "budget_usd":
+        check_budget(options[key], line)
+    elif key in LIMIT_OPTIONS:
+        check_limits(options, line)
+
+
+def _unread(key: str, item: ast.expr) -> InvalidSource:
+    return InvalidSource(
+        f"options: {key}={shown(item)} is no literal that JSON has, and nothing is executed to read it.",
+        hint="Write the value itself: a finite number, a text, True or False; a product such as 24 * 3600 will do.",
+        line=item.lineno,
+    )
 
 
 def _check_durability(given: Json, line: int) -> None:

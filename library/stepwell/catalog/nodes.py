@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
+from stepwell.catalog.agents import COMPOSED, Agents
 from stepwell.catalog.literal import read_text
 from stepwell.catalog.origins import Origins
 from stepwell.errors import InvalidSource
@@ -48,6 +49,7 @@ class NodeReader:
 
     def __init__(self, tree: ast.Module, origins: Origins) -> None:
         self._origins = origins
+        self._agents = Agents(tree, origins)
         self._left = MAX_NODES
         self._assigned: dict[str, ast.expr] = {}
         for node in tree.body:
@@ -58,10 +60,10 @@ class NodeReader:
 
     def read(self, given: ast.expr | None, depth: int = 0) -> tuple[NodeSource, ...]:
         """Return the nodes of an expression: a list, or a single one. What cannot be read is left out."""
-        given = self._follow(given)
+        listed = self._follow(given)
         if given is None or depth > _MAX_DEPTH:
             return ()
-        items = given.elts if isinstance(given, ast.List | ast.Tuple) else [given]
+        items = listed.elts if isinstance(listed, ast.List | ast.Tuple) else [given]
         found = [self._node(item, depth) for item in items]
         return tuple(node for node in found if node is not None)
 
@@ -80,6 +82,8 @@ class NodeReader:
         item = cast("ast.expr", self._follow(item))
         if isinstance(item, ast.List | ast.Tuple):
             return NodeSource("Steps", "steps", item.lineno, branches=(Branch("", self.read(item, depth + 1)),))
+        if (agent := self.agent(written, depth)) is not None:
+            return agent
         kind = self._origins.last(item.func) if isinstance(item, ast.Call) else ""
         if not isinstance(item, ast.Call) or kind not in KINDS:
             return NodeSource("Step", shown(written), written.lineno, work=f"executor {shown(written)}")
@@ -90,15 +94,51 @@ class NodeReader:
         named = given.get("name") or (call.args[0] if call.args and kind != "Parallel" else None)
         name = read_text(named) or ("..." if named is not None else kind.lower())
         if kind == "Step":
-            work = next((f"{what} {shown(given[what])}" for what in ("agent", "team", "executor") if what in given), "")
-            name = shown(given["executor"]) if named is None and "executor" in given else name
-            return NodeSource(kind, name, call.lineno, work=work)
+            return self._read_step(call, name if named is not None else "", given, depth)
         note = ""
         if kind == "Loop":
-            note = f"at most {shown(given['max_iterations'])} times" if "max_iterations" in given else "at most 3 times"
+            note = _times(given, 3)
         elif kind == "Parallel" and "max_concurrency" in given:
             note = f"{shown(given['max_concurrency'])} at once"
         return NodeSource(kind, name, call.lineno, note=note, branches=self._branches(call, kind, given, depth))
+
+    def _read_step(self, call: ast.Call, name: str, given: dict[str, ast.expr], depth: int) -> NodeSource:
+        what = next((what for what in ("agent", "team", "executor") if what in given), "")
+        if not what:
+            return NodeSource("Step", name or "step", call.lineno)
+        title = (self._agents.title(given[what]) if what != "executor" else None) or shown(given[what])
+        inner = self.agent(given[what], depth + 1) if what != "executor" else None
+        branches = (Branch("", (inner,)),) if inner is not None and inner.branches else ()
+        name = name or (title if what == "executor" else "step")
+        return NodeSource("Step", name, call.lineno, work=f"{what} {title}", branches=branches)
+
+    def agent(self, written: ast.expr, depth: int = 0) -> NodeSource | None:
+        """Return an agent, with those that it is made of; None if it is none."""
+        title, made = self._agents.title(written), self._agents.follow(written)
+        kind = self._agents.kind(made)
+        if title is None or depth > _MAX_DEPTH or made is None or kind not in COMPOSED:
+            return None if title is None else NodeSource("Agent", title, written.lineno)
+        given = {keyword.arg: keyword.value for keyword in made.keywords if keyword.arg}
+        note = ""
+        listed = given.get("agents") or (made.args[1] if len(made.args) > 1 else None)
+        if kind == "ConditionalAgent":
+            return NodeSource(kind, title, written.lineno, branches=tuple(self._cases(made, given, depth)))
+        if kind == "LoopAgent":
+            listed, note = given.get("agent") or listed, _times(given, 10)
+        elif kind == "Team":
+            note = read_text(given.get("mode") or (made.args[2] if len(made.args) > 2 else None)) or "route"
+        nodes = self.read(listed, depth + 1)
+        beside = kind in ("ParallelAgent", "Team")
+        branches = tuple(Branch("", (node,)) for node in nodes) if beside else (Branch("", nodes),)
+        return NodeSource(kind, title, written.lineno, note=note, branches=branches)
+
+    def _cases(self, made: ast.Call, given: dict[str, ast.expr], depth: int) -> Iterator[Branch]:
+        cases = self._follow(given.get("branches") or (made.args[2] if len(made.args) > 2 else None))
+        if isinstance(cases, ast.Dict):
+            for key, case in zip(cases.keys, cases.values, strict=True):
+                yield Branch("..." if key is None else read_text(key) or shown(key), self.read(case, depth + 1))
+        if "default_branch" in given and self._agents.title(given["default_branch"]) is not None:
+            yield Branch("default", self.read(given["default_branch"], depth + 1))
 
     def _branches(self, call: ast.Call, kind: str, given: dict[str, ast.expr], depth: int) -> tuple[Branch, ...]:
         if kind == "Condition":
@@ -117,6 +157,10 @@ class NodeReader:
             listed = call.args[1]
         nodes = self.read(listed, depth + 1)
         return tuple(Branch("", (node,)) for node in nodes) if kind == "Parallel" else (Branch("", nodes),)
+
+
+def _times(given: dict[str, ast.expr], usual: int) -> str:
+    return f"at most {shown(given['max_iterations']) if 'max_iterations' in given else usual} times"
 
 
 def check_nodes(tree: ast.Module, origins: Origins) -> None:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from stepwell.catalog.agents import Agents
 from stepwell.catalog.entry import Entry, find_entry
 from stepwell.catalog.literal import read_text
 from stepwell.catalog.nodes import END, MAX_NODES, Branch, NodeReader, NodeSource, shown
@@ -18,8 +19,7 @@ _WAITS = {
 }  # fmt: skip
 _BESIDE = frozenset({"parallel", "gather"})
 _EACH = frozenset({"batch", "map", "fan_out"})
-_HANDLES = {"tools": "Tool", "agents": "Agent", "workflows": "Workflow"}
-_ASKING = frozenset({"arun", "chat"})
+_HANDLES = {"tools": "Tool", "workflows": "Workflow"}
 _MAX_CALLS = 6  # functions of the module that call each other
 
 
@@ -35,6 +35,8 @@ class _Reader:
     def __init__(self, tree: ast.Module, origins: Origins) -> None:
         self._tree = tree
         self._origins = origins
+        self._agents = Agents(tree, origins)
+        self._nodes = NodeReader(tree, origins)
         self._left = MAX_NODES
         self._depth = 0
         """How many branches and loops are around what is read."""
@@ -46,7 +48,7 @@ class _Reader:
 
     def entry(self, entry: Entry) -> tuple[NodeSource, ...]:
         if entry.nodes is not None:
-            return NodeReader(self._tree, self._origins).read(entry.nodes)
+            return self._nodes.read(entry.nodes)
         if entry.steps:
             return tuple(
                 NodeSource("Step", step.name or "...", step.line, work=step.function.name) for step in entry.steps
@@ -163,9 +165,10 @@ class _Reader:
                 return [NodeSource("Workflow", _first(call), call.lineno)]
             if name in ("list", "search", "get", "create", "delete") or name.endswith((".list", ".search")):
                 return None
-            asked = name.rpartition(".")[0] if name.rpartition(".")[2] in _ASKING else name
-            return [NodeSource(_HANDLES[root], asked, call.lineno)]
-        if name.rpartition(".")[2] in _ASKING:
+            return [NodeSource(_HANDLES[root], name, call.lineno)]
+        if (asked := self._agents.asked(call)) is not None and (agent := self._nodes.agent(asked)) is not None:
+            return [agent]
+        if name in ("arun", "chat"):
             return [NodeSource("Agent", root, call.lineno)]
         function = self._functions.get(root) if not name else None
         if function is None or root in self._open or len(self._open) > _MAX_CALLS:
@@ -189,6 +192,14 @@ class _Reader:
             for keyword in call.keywords
         )
         note = "after an approval" if approved else ""
+        # What it runs may stand in place of its name: `ctx.step(writer, notes)`.
+        given = work if work is not None or named is not None or not call.args else call.args[0]
+        asked = self._agents.asked(given) if isinstance(given, ast.Call) else given
+        agent = self._nodes.agent(asked) if asked is not None else None
+        if agent is not None:
+            branches = (Branch("", (agent,)),) if agent.branches else ()
+            name = named or agent.name
+            return NodeSource("Step", name, call.lineno, work=f"agent {agent.name}", note=note, branches=branches)
         return NodeSource("Step", name, call.lineno, work="" if work is None else shown(work), note=note)
 
 

@@ -52,6 +52,8 @@ class Asked(Struct, forbid_unknown_fields=True):
     agent: Described | None = None
     """None: the one that the host has under the name."""
     output: dict[str, Any] | None = None
+    history: list[tuple[str, str]] = []
+    """What was said before, each with its answer."""
 
 
 class Tool(Struct):
@@ -85,6 +87,7 @@ class Plan(Struct):
     output: bool = False
     operators: bool = False
     """Whether the operator has chosen its tools, not the workflow."""
+    history: list[tuple[str, str]] = []
 
 
 def read_asked(kwargs: JsonObject) -> Asked:
@@ -129,7 +132,7 @@ async def make_plan(services: Services, caller: Caller, name: str, asked: Asked)
     return Plan(
         name, asked.prompt, system, described.model, tools.listed, turns, described.inference,
         # 0 is none, as for a run.
-        described.budget_usd or None, asked.output is not None, operators,
+        described.budget_usd or None, asked.output is not None, operators, asked.history,
     )  # fmt: skip
 
 

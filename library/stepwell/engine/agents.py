@@ -33,6 +33,7 @@ from stepwell.store.runs import RunRow
 AT_ONCE = 16  # tools of one agent
 MAX_RESULT = 100_000  # characters of a tool's result that the model gets
 MAX_PARTIAL = 8000  # characters
+EMPTY, NOTHING = "(empty)", "(nothing)"  # in place of texts that providers refuse
 NOT_CALLED = "Not called: the result was submitted beside it."
 CallTool = Callable[[Call, JsonObject, str, bool], Awaitable[Answer]]
 
@@ -158,7 +159,7 @@ class Agents:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     async def _loop(self, call: Call, plan: Plan, base: str) -> JsonObject:
-        messages: list[JsonObject] = [{"role": "user", "content": plan.prompt or "(empty)"}]
+        messages = _opening(plan)
         tools = {tool.name: tool for tool in plan.tools}
         taken: list[Turn] = []
         given = 0
@@ -167,7 +168,7 @@ class Agents:
             turn = await self._turn(call, plan, base, key, messages, (taken[-1], given) if taken else None)
             taken.append(turn)
             given = len(messages)
-            messages.append({"role": "assistant", "content": turn.content or [{"type": "text", "text": "(nothing)"}]})
+            messages.append({"role": "assistant", "content": turn.content or [{"type": "text", "text": NOTHING}]})
             uses = [block for block in turn.content if block.get("type") == "tool_use"]
             _check_end(plan, turn)
             submitted = next((use for use in uses if _kind(tools, use) == "submit"), None)
@@ -260,6 +261,15 @@ class Agents:
         return _shown(await self._call_tool(inner, decoded, codec.digest(decoded), operators))
 
 
+def _opening(plan: Plan) -> list[JsonObject]:
+    messages: list[JsonObject] = []
+    for said, answer in plan.history:
+        messages.append({"role": "user", "content": said or EMPTY})
+        # Providers refuse texts of spaces.
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.rstrip() or NOTHING}]})
+    return [*messages, {"role": "user", "content": plan.prompt or EMPTY}]
+
+
 def _kind(tools: dict[str, Tool], use: JsonObject) -> str:
     tool = tools.get(str(use["name"]))
     return "" if tool is None else tool.kind
@@ -348,7 +358,7 @@ def _shown(answer: Answer) -> tuple[str, bool]:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) > MAX_RESULT:
         text = f"{text[: MAX_RESULT - 100]}\n[cut: {len(text)} characters in all]"
-    return text or "(nothing)", False
+    return text or NOTHING, False
 
 
 def _text(value: bytes | None) -> str:

@@ -5,7 +5,6 @@ from stepwell.sdk.options import StepOptions, read_options
 
 RETRY_OPTIONS = ("retries", "retry_delay", "backoff", "max_delay")
 MAX_RETRIES = 100
-MAX_FACTOR = 1000.0  # of a backoff: its hundredth power is still a number
 MAX_DELAY_S = 30 * 24 * 3600.0
 
 
@@ -19,8 +18,6 @@ def read_retries(options: JsonObject) -> StepOptions:
     read = read_options(given)
     if read.max_attempts > MAX_RETRIES + 1:
         raise ValueError(f"retries is at most {MAX_RETRIES}, not {given['retries']}")
-    if isinstance(read.backoff, (int, float)) and read.backoff > MAX_FACTOR:
-        raise ValueError(f"backoff is a factor of at most {MAX_FACTOR:g}, not {read.backoff:g}")
     for name, seconds in (("retry_delay", read.retry_delay), ("max_delay", read.max_delay)):
         if seconds > MAX_DELAY_S:
             raise ValueError(f"{name} is at most {MAX_DELAY_S:.0f} seconds (30 days), not {seconds:g}")

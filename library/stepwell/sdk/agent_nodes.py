@@ -5,13 +5,14 @@ be asked may be inside: agents, teams, these, objects with `arun` or `chat`.
 """
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from stepwell.sdk.agents import AgentResult, text_of
 from stepwell.sdk.asking import asked, is_agent
+from stepwell.sdk.callbacks import check_callback, takes, wrong_result
+from stepwell.sdk.exceptions import mark_step
 from stepwell.sdk.flow import Flow, decide, inside
 from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
 from stepwell.sdk.node_values import BETWEEN, StepInput, StepOutput, content_of, read_result
@@ -52,7 +53,8 @@ class AgentNode:
         _note(self, key, "started")
         try:
             result = await self.answer(text, key)
-        except Exception:
+        except Exception as error:
+            mark_step(error, self.name, 1)
             _note(self, key, "failed")
             raise
         _note(self, key, "completed")
@@ -61,6 +63,10 @@ class AgentNode:
     async def work(self, flow: Flow, given: StepInput, key: str) -> StepOutput:
         """Answer as a node of a workflow."""
         return read_result(await self.answer(given.prompt(), key))
+
+    async def run_stored(self, inputs: dict[str, Any]) -> str:
+        """Answer as the workflow that is stored."""
+        return (await self.tell(text_of(inputs.get("input")), runtime().scope().key(self.name))).content
 
     def _asked(self, prompt: Any, *, text: bool) -> Any:
         call = NodeCall(self, text_of(prompt), text=text)
@@ -116,12 +122,16 @@ class ParallelAgent(AgentNode):
     ) -> None:
         super().__init__(name)
         self.agents = read_agents(agents, self.name)
+        if merge is not None:
+            check_callback(merge, f"agent {self.name!r}: merge=", "the list of the agents' texts")
         self.merge: Callable[[list[str]], Any] = merge or BETWEEN.join
 
     async def answer(self, text: str, key: str) -> AgentResult:
         """Ask all agents, and merge their texts in the order of the agents."""
         results = await ask_all(self.agents, text, key)
         merged = await decide(self.merge, [text_of(content_of(result)) for result in results], key)
+        if merged is None:
+            raise wrong_result(f"agent {self.name!r}: merge=", None, "the text that is made of theirs")
         return summed(self.name, text_of(merged), results)
 
 
@@ -138,9 +148,8 @@ class ConditionalAgent(AgentNode):
         default_branch: Any = None,
     ) -> None:
         super().__init__(name)
-        if not callable(condition):
-            raise TypeError(f"agent {self.name!r}: condition= is a function of the text that returns a branch's key")
-        self.condition = condition
+        check_callback(condition, f"agent {self.name!r}: condition=", "the text")
+        self.condition: Any = condition
         self.branches = dict(branches or {})
         read_agents(self.branches.values(), self.name)
         self.default_branch = default_branch
@@ -150,6 +159,8 @@ class ConditionalAgent(AgentNode):
     async def answer(self, text: str, key: str) -> AgentResult:
         """Ask the agent of the branch; without one say so."""
         found = await decide(self.condition, text, key)
+        if not isinstance(found, Hashable):
+            raise wrong_result(f"agent {self.name!r}: condition=", found, "the key of a branch")
         agent = self.branches.get(found)
         if agent is None:
             agent = self.default_branch if is_agent(self.default_branch) else self.branches.get(self.default_branch)
@@ -176,7 +187,10 @@ class LoopAgent(AgentNode):
         [self.agent] = read_agents([agent], self.name)
         if type(max_iterations) is not int or max_iterations < 1:
             raise ValueError(f"max_iterations is a whole number of at least 1, not {max_iterations!r}")
-        self.should_stop = should_stop
+        self._takes_count = should_stop is not None and takes(should_stop, 2) is True
+        if should_stop is not None and not self._takes_count:
+            check_callback(should_stop, f"agent {self.name!r}: should_stop=", "the text, and the iteration if it may")
+        self.should_stop: Any = should_stop
         self.max_iterations = max_iterations
 
     async def answer(self, text: str, key: str) -> AgentResult:
@@ -192,12 +206,7 @@ class LoopAgent(AgentNode):
         return summed(self.name, text, results)
 
     def _stops(self, n: int) -> Callable[[str], Any]:
-        stop: Any = self.should_stop
-        try:
-            inspect.signature(stop).bind("", n)
-        except (TypeError, ValueError):
-            return stop
-        return lambda text: stop(text, n)
+        return (lambda text: self.should_stop(text, n)) if self._takes_count else self.should_stop
 
 
 async def ask(agent: Any, text: str, key: str) -> Any:

@@ -6,29 +6,28 @@ belongs to the step's attempts and runs anew in each.
 """
 
 import asyncio
-import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell.sdk import codec
+from stepwell.sdk.agent_functions import read_tools
+from stepwell.sdk.conversation import Conversations, Exchange
 from stepwell.sdk.exceptions import AgentError
-from stepwell.sdk.function_context import wants_context
-from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, ToolPath, ToolsHandle, caller_line
+from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
 from stepwell.sdk.inference import read_inference
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, drive, runtime
-from stepwell.sdk.schemas import mistakes_in, parameters_schema, schema_of
+from stepwell.sdk.schemas import mistakes_in, schema_of
 from stepwell.sdk.scope import enter_scope, leave_scope
-from stepwell.sdk.step import Step, step_name
+from stepwell.sdk.step import Step
 
 MAX_TURNS = 1000
 MAX_USD = 1_000_000
 MAX_SHOWN = 8000  # characters of a function's failure that the model gets
-CONTEXT_NAMES = ("ctx", "wf")
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,9 @@ class Agent(HostFunction):
         self.budget_usd = budget_usd
         self.output_type = _read_type(output_type)
         self.inference = read_inference({"temperature": temperature, "max_tokens": max_tokens} | inference)
-        self.tools, self._functions = _read_tools(tools)
+        self.tools, self._functions = read_tools(tools)
         self._configured = False
+        self._conversations = Conversations()
 
     @classmethod
     def configured(cls, name: str) -> "Agent":
@@ -105,14 +105,21 @@ class Agent(HostFunction):
 
     def __call__(self, prompt: Any, /, **options: Any) -> Any:
         """Ask the agent: an `AgentResult`, at once in `def` code, to be awaited in `async def`."""
-        return self._asked(prompt, options, text=False)
+        return self._made(AgentCall(self.with_options(options), prompt))
 
     arun = __call__
     run = __call__
 
     def chat(self, text: Any, /, **options: Any) -> Any:
-        """Like a call, with the output's text as result."""
-        return self._asked(text, options, text=True)
+        """Say something in the conversation with the agent, and return the text of its answer.
+
+        The workflow's body has one conversation with this object, each attempt of a step one of its own.
+        """
+        return self._made(Chat(self.with_options(options), text))
+
+    def forget(self) -> None:
+        """Let the next chat begin a new conversation."""
+        self._conversations.forget(runtime().scope().path)
 
     async def start(self, *args: Any, **kwargs: Any) -> Any:
         """Ask the agent in the current scope."""
@@ -131,17 +138,17 @@ class Agent(HostFunction):
         agent.output_type = _read_type(options["output_type"])
         return agent
 
-    def _asked(self, prompt: Any, options: dict[str, Any], *, text: bool) -> Any:
-        agent = self.with_options(options)
-        if runtime().blocking():
-            result = drive(agent.ask(prompt, runtime().scope().key(self.name)))
-            return result.content if text else result
-        return AgentCall(agent, prompt, text=text)
+    def _made(self, call: "AgentCall") -> Any:
+        return drive(call.start()) if runtime().blocking() else call
 
-    async def ask(self, prompt: Any, key: str) -> AgentResult:
-        """Ask the agent under a key."""
+    def converse(self, text: str) -> tuple[list[list[str]], Exchange]:
+        """Return what was said here before, and the exchange that begins with a text."""
+        return self._conversations.begin(runtime().scope().path, text)
+
+    async def ask(self, prompt: Any, key: str, history: list[list[str]] | None = None) -> AgentResult:
+        """Ask the agent under a key; `history` are the texts said before and their answers."""
         rt = runtime()
-        given = {"prompt": text_of(prompt)} | self._described()
+        given = {"prompt": text_of(prompt)} | self._described() | ({"history": history} if history else {})
         found: dict[str, Any] = await rt.call("agent", self.name, [], given, key)
         more = 0
         while True:
@@ -210,8 +217,8 @@ class Agent(HostFunction):
 
     def _step(self, call: dict[str, Any]) -> Step:
         function = self._functions[call["name"]]
-        arguments: dict[str, Any] = call["arguments"]
-        return Step(function.name, function.work(arguments), (), {}, StepOptions(), caller_line(WORKFLOW_FILE))
+        work, args = function.work(call["arguments"])
+        return Step(function.name, work, args, {}, StepOptions(), caller_line(WORKFLOW_FILE))
 
 
 class AgentCall(Deferred):
@@ -219,10 +226,10 @@ class AgentCall(Deferred):
 
     restartable = True
 
-    def __init__(self, agent: Agent, prompt: Any, *, text: bool) -> None:
+    def __init__(self, agent: Agent, prompt: Any) -> None:
         key = runtime().scope().key(agent.name)
         super().__init__(f"the call of agent {agent.name!r}", caller_line(WORKFLOW_FILE), lambda: self._ask(key), key)
-        self._agent, self._prompt, self._text = agent, prompt, text
+        self._agent, self._prompt = agent, prompt
 
     def anew(self) -> Coroutine[Any, Any, Any]:
         """Return the same call made in the current scope."""
@@ -230,43 +237,24 @@ class AgentCall(Deferred):
         return self._ask(runtime().scope().key(self._agent.name))
 
     async def _ask(self, key: str) -> Any:
-        result = await self._agent.ask(self._prompt, key)
-        return result.content if self._text else result
+        return await self._agent.ask(self._prompt, key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """A function of the workflow that a model may call."""
+class Chat(AgentCall):
+    """A call that goes on with a conversation; handed to a step, with that of the code that made it."""
 
-    name: str
-    fn: Callable[..., Any]
-    schema: dict[str, Any]
-    hints: dict[str, Any]
+    def __init__(self, agent: Agent, text: Any) -> None:
+        super().__init__(agent, text_of(text))
+        self._history, self._exchange = agent.converse(self._prompt)
 
-    def described(self) -> dict[str, Any]:
-        """Return what the model is told."""
-        doc = inspect.getdoc(self.fn) or ""
-        return {"name": self.name, "description": doc[:4000], "schema": self.schema}
+    def ended(self, value: Any) -> None:
+        """Remember the answer."""
+        self._exchange.answer = text_of(value)
 
-    def work(self, arguments: dict[str, Any]) -> Any:
-        """Return what a step runs for a call with these arguments."""
-        if isinstance(self.fn, Agent):
-            return AgentCall(self.fn, arguments.get("prompt", ""), text=True)
-        given = arguments
-        convert, hints, fn = runtime().convert, self.hints, self.fn
-
-        def checked() -> dict[str, Any]:
-            if mistakes := mistakes_in(given, self.schema):
-                raise ValueError("; ".join(mistakes))
-            return {name: convert(value, hints.get(name, Any)) for name, value in given.items()}
-
-        if inspect.iscoroutinefunction(fn):
-
-            async def asked() -> Any:
-                return await fn(**checked())
-
-            return asked
-        return lambda: fn(**checked())
+    async def _ask(self, key: str) -> str:
+        result = await self._agent.ask(self._prompt, key, self._history)
+        self.ended(result.content)
+        return result.content
 
 
 class AgentsHandle:
@@ -277,7 +265,8 @@ class AgentsHandle:
     def __getattr__(self, name: str) -> Agent:
         if name.startswith("_"):
             raise AttributeError(name)
-        return Agent.configured(name)
+        agent = self.__dict__[name] = Agent.configured(name)  # one object, so that its chats are one conversation
+        return agent
 
 
 def make_agent(name: str = "agent", **given: Any) -> Agent:
@@ -320,49 +309,6 @@ def _read_type(given: Any) -> Any:
     if typing.get_origin(given) is None:
         raise TypeError(f"output_type is a class, a type such as list[int], or a JSON Schema, not {given!r}"[:300])
     return given
-
-
-def _read_tools(given: Iterable[Any]) -> tuple[list[str], dict[str, _Function]]:
-    names: list[str] = []
-    functions: dict[str, _Function] = {}
-    for tool in [given] if isinstance(given, str) else given:
-        if isinstance(tool, str):
-            names.append(tool)
-        elif isinstance(tool, ToolsHandle):
-            names.append("*")
-        elif isinstance(tool, ToolPath):
-            names.append(tool.name)
-        elif isinstance(tool, Agent):
-            _add(functions, _Function(tool.name, tool, _prompt_schema(tool), {}))
-        elif isinstance(tool, HostFunction) and tool.kind == "child":
-            names.append(f"workflows.{tool.name}")
-        elif callable(tool) and not isinstance(tool, HostFunction):
-            _add(functions, _read_function(tool))
-        else:
-            raise TypeError(f"a tool is a name, tools.x, workflows.x, a function or an agent, not {tool!r}"[:300])
-    return names, functions
-
-
-def _add(functions: dict[str, _Function], function: _Function) -> None:
-    if function.name in functions:
-        raise ValueError(f"two tools of an agent are named {function.name!r}")
-    functions[function.name] = function
-
-
-def _read_function(fn: Callable[..., Any]) -> _Function:
-    name = step_name(fn)
-    if wants_context(fn):
-        raise TypeError(f"{name}: a function that is an agent's tool takes no context; `ctx` is there without it")
-    schema, hints = parameters_schema(fn)
-    if any(taken in schema["properties"] for taken in CONTEXT_NAMES):
-        raise TypeError(f"{name}: a function that is an agent's tool takes no context; `ctx` is there without it")
-    return _Function(name, fn, schema, hints)
-
-
-def _prompt_schema(agent: Agent) -> dict[str, Any]:
-    about = agent.instructions[:500] or f"What the agent {agent.name} is asked."
-    prompt = {"type": "string", "description": about}
-    return {"type": "object", "properties": {"prompt": prompt}, "required": ["prompt"], "additionalProperties": False}
 
 
 async def _answered(call: dict[str, Any], step: Step) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepwell.sdk import node_events as events
+from stepwell.sdk.callbacks import check_callback, wrong_result
 from stepwell.sdk.exceptions import StepError
 from stepwell.sdk.flow import Flow, Node, beside, combined, decide, in_order
 from stepwell.sdk.node_values import StepInput, StepOutput, join_named, last_content
@@ -56,8 +57,8 @@ class Condition:
         self.name = read_name(name, "condition")
         self.description = description
         self.condition = condition
-        if not callable(condition) and type(condition) is not bool:
-            raise TypeError(f"condition {self.name!r}: condition= is a function of the StepInput")
+        if type(condition) is not bool:
+            check_callback(condition, f"condition {self.name!r}: condition=", "the StepInput")
         self.true_steps = read_branch(true_steps, self.name)
         self.false_steps = read_branch(false_steps, self.name)
 
@@ -89,8 +90,8 @@ class Loop:
         self.name = read_name(name, "loop")
         self.description = description
         self.steps = read_nodes(steps, self.name)
-        if end_condition is not None and not callable(end_condition):
-            raise TypeError(f"loop {self.name!r}: end_condition= is a function of a list of StepOutput")
+        if end_condition is not None:
+            check_callback(end_condition, f"loop {self.name!r}: end_condition=", "a list of StepOutput")
         if type(max_iterations) is not int or max_iterations < 1:
             raise ValueError(f"max_iterations is a whole number of at least 1, not {max_iterations!r}")
         self.end_condition = end_condition
@@ -130,9 +131,11 @@ class Router:
     ) -> None:
         self.name = read_name(name, "router")
         self.description = description
-        if not callable(selector):
-            raise TypeError(f"router {self.name!r}: selector= is a function of the StepInput")
+        check_callback(selector, f"router {self.name!r}: selector=", "the StepInput")
         self.selector = selector
+        given: Any = routes
+        if not isinstance(given, Mapping):
+            raise TypeError(f"router {self.name!r}: routes= is a dict of names and steps, not a {type(given).__name__}")
         self.routes = {str(route): _as_route(str(route), nodes) for route, nodes in routes.items()}
         if not self.routes:
             raise ValueError(f"router {self.name!r} has no routes")
@@ -142,10 +145,11 @@ class Router:
 
         Raises:
             StepError: there is no route of a name.
+            TypeError: the selector gave no names.
         """
         given = replace(given, session_state=dict(flow.state))
         chosen = await decide(self.selector, given, key)
-        names: list[str] = [chosen] if isinstance(chosen, str) else list(dict.fromkeys(chosen or ()))
+        names = self._names(chosen)
         for name in names:
             if name not in self.routes:
                 known = ", ".join(self.routes)
@@ -154,6 +158,15 @@ class Router:
             return StepOutput(status="skipped")
         outputs = await beside([self.routes[name] for name in names], flow, given, f"{key}~/")
         return combined(outputs, last_content(outputs) if len(outputs) == 1 else join_named(outputs))
+
+    def _names(self, chosen: Any) -> list[str]:
+        listed: Any = [chosen] if isinstance(chosen, str) else [] if chosen is None else chosen
+        if not isinstance(listed, (list, tuple)) or not all(isinstance(name, str) for name in listed):
+            raise wrong_result(
+                f"router {self.name!r}: selector=", chosen,
+                f"the name of a route, a list of names, or none for no route; there are {', '.join(self.routes)}",
+            )  # fmt: skip
+        return list(dict.fromkeys(listed))
 
 
 def _as_route(name: str, nodes: Any) -> Node:

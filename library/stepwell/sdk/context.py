@@ -11,7 +11,7 @@ from stepwell.sdk import combining
 from stepwell.sdk.agents import make_agent
 from stepwell.sdk.batch import read_plan, run_batch, run_map, step_options
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
-from stepwell.sdk.options import NAMES
+from stepwell.sdk.options import MAX_SECONDS, NAMES
 from stepwell.sdk.runtime import Deferred, operate, runtime
 from stepwell.sdk.state import Owner, State
 from stepwell.sdk.step import NO_WORK, Step, step_name
@@ -122,7 +122,7 @@ class WorkflowContext:
     def sleep(self, seconds: float, *, name: str = "sleep") -> Any:
         """Wait; longer waits need no process and survive restarts."""
         given: Any = seconds
-        if not isinstance(given, (int, float)) or not 0 <= seconds < 3.2e9:
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= seconds <= MAX_SECONDS:
             raise ValueError(f"ctx.sleep takes seconds from 0 to a hundred years, not {seconds!r}")
         return self._ask("timer", name, {"seconds": float(seconds)})
 
@@ -229,8 +229,10 @@ class WorkflowContext:
 
 
 def _check_timeout(timeout: Any) -> None:
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-        raise TypeError(f"timeout is a number of seconds, not {timeout!r}")
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= MAX_SECONDS:
+        raise TypeError(f"timeout is a number of seconds from 0 to a hundred years, not {timeout!r}")
 
 
 async def _answer(kind: str, name: str, payload: dict[str, Any], key: str) -> Any:

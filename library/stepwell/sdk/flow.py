@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from stepwell.sdk import node_events as events
 from stepwell.sdk.batch import is_decided
-from stepwell.sdk.exceptions import StepError
+from stepwell.sdk.exceptions import StepError, mark_step
 from stepwell.sdk.node_values import Changed, StepInput, StepOutput, WorkflowOutput, last_content, read_result
 from stepwell.sdk.runtime import runtime
 from stepwell.sdk.scope import Scope, depth_of, enter_scope, leave_scope
@@ -91,6 +91,7 @@ async def perform(node: Node, flow: Flow, given: StepInput, key: str) -> StepOut
     except Exception as error:
         if is_decided(error):
             raise
+        mark_step(error, node.name, 1)
         flow.failures.append(error)
         said = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
         output = StepOutput(status="failed", success=False, error=said)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.sdk.callbacks import check_callback
 from stepwell.sdk.node_values import StepOutput, WorkflowOutput
 
 
@@ -90,7 +91,15 @@ class Events:
         self._observers: list[tuple[type, Callable[[Any], Any]]] = []
 
     def on(self, kind: type[WorkflowEvent], observer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Call `observer`, sync or async, with each event of that class or one below it."""
+        """Call `observer`, sync or async, with each event of that class or one below it.
+
+        Raises:
+            TypeError: `kind` is no class of events, or `observer` does not take one.
+        """
+        given: Any = kind
+        if not isinstance(given, type) or not issubclass(given, WorkflowEvent):
+            raise TypeError(f"events.on takes a class of events such as StepCompletedEvent, not {given!r}"[:300])
+        check_callback(observer, f"events.on({given.__name__}):", "the event")
         self._observers.append((kind, observer))
         return observer
 

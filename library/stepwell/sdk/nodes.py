@@ -7,8 +7,10 @@ from typing import Any
 
 from stepwell.sdk import codec
 from stepwell.sdk.asking import asked, is_agent
+from stepwell.sdk.callbacks import check_callback, wrong_result
 from stepwell.sdk.exceptions import StepError
 from stepwell.sdk.flow import Flow, Node, combined, decide, in_order
+from stepwell.sdk.function_context import wants_context
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
 from stepwell.sdk.node_values import Changed, RunOutput, StepInput, StepOutput, last_content
 from stepwell.sdk.options import read_options
@@ -50,11 +52,15 @@ class Step:
             )
         ((what, self.work_of),) = given.items()
         self.name = read_name(name or (step_name(executor) if executor is not None else None), what)
-        if executor is not None and not callable(executor):
-            raise TypeError(f"step {self.name!r}: executor= is a function, not a {type(executor).__name__}")
+        if executor is not None:
+            work, free = arrange(executor) if callable(executor) else (executor, [])
+            count = bool(free) + (callable(executor) and wants_context(executor))
+            check_callback(work, f"step {self.name!r}: executor=", "the StepInput", count)
         if executor is None and not is_agent(self.work_of):
             raise TypeError(f"step {self.name!r}: {what}= is an agent, not a {type(self.work_of).__name__}")
         self.asks = executor is None
+        if input_builder is not None:
+            check_callback(input_builder, f"step {self.name!r}: input_builder=", "the StepInput")
         self.input_builder = input_builder
         delay: dict[str, Any] = {} if "retry_delay" in options else {"retry_delay": 0}
         tries: dict[str, Any] = {} if "max_attempts" in options else {"retries": retries}
@@ -69,6 +75,8 @@ class Step:
             prompt = given.prompt()
             if self.input_builder is not None:
                 prompt = await decide(self.input_builder, given, key)
+                if prompt is None:
+                    raise wrong_result(f"step {self.name!r}: input_builder=", None, "the prompt")
             work, value = asked(self.work_of), prompt
         else:
             work, value = executing(self.work_of), given

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from stepwell.sdk.exceptions import ApprovalDenied
 
+MAX_SECONDS = 100 * 365 * 24 * 3600.0
+MAX_FACTOR = 1000.0
+MAX_GROWTH = 100  # times that a delay grows: its factor to that power is still a number
 Backoff = Literal["constant", "linear", "exponential"]
 NAMES = frozenset(
     {
@@ -35,8 +38,9 @@ class StepOptions:
 
     def delay(self, failed: int) -> float:
         """Return the seconds to wait after `failed` attempts have failed."""
-        factors = {"constant": 1.0, "linear": float(failed), "exponential": 2.0 ** (failed - 1)}
-        factor = self.backoff ** (failed - 1) if isinstance(self.backoff, (int, float)) else factors[self.backoff]
+        grown = min(failed - 1, MAX_GROWTH)
+        factors = {"constant": 1.0, "linear": float(failed), "exponential": 2.0**grown}
+        factor = self.backoff**grown if isinstance(self.backoff, (int, float)) else factors[self.backoff]
         return min(self.retry_delay * factor, self.max_delay)
 
     def retries_on(self, error: BaseException) -> bool:
@@ -73,9 +77,9 @@ def read_options(given: Mapping[str, Any]) -> StepOptions:
     if "max_attempts" in values:
         _whole("max_attempts", values["max_attempts"], 1)
     for name in ("retry_delay", "max_delay", "timeout"):
-        _seconds(name, values.get(name))
+        _number(name, values.get(name), MAX_SECONDS)
     if values.get("backoff", "constant") not in ("constant", "linear", "exponential"):
-        _seconds("backoff", values["backoff"])
+        _number("backoff", values["backoff"], MAX_FACTOR)
     if "retry_on" in values:
         values["retry_on"] = _classes(values["retry_on"])
     unknown = values.keys() - {field.name for field in fields(StepOptions)}
@@ -90,9 +94,11 @@ def _whole(name: str, value: Any, least: int) -> int:
     return value
 
 
-def _seconds(name: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0):
-        raise ValueError(f"{name} is a number of at least 0, not {value!r}")
+def _number(name: str, value: Any, most: float) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:  # NaN is not
+        raise ValueError(f"{name} is a number from 0 to {most:.0f}, not {value!r}")
 
 
 def _classes(value: Any) -> tuple[type[BaseException], ...]:

@@ -231,6 +231,9 @@ class Deferred:
         """It will not be awaited, on purpose."""
         self.started = True
 
+    def ended(self, value: Any) -> None:
+        """The step that it was handed to has this result, new or restored."""
+
 
 def operate(what: str, line: int, start: Callable[[], Coroutine[Any, Any, Any]], key: str = "") -> Any:
     """Do it now where code blocks, else return it to be awaited."""

@@ -117,6 +117,8 @@ class Step(Deferred):
 
     async def _run(self) -> Any:
         value = await _without_frames(self._result())
+        if isinstance(self._work, Deferred):
+            self._work.ended(value)
         if self.told is not None:
             self.told(self, value)
         return value

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.sdk import codec
+from stepwell.sdk.agent_nodes import AgentNode
 from stepwell.sdk.classes import find_class
 from stepwell.sdk.exceptions import ApprovalDenied, NonDeterminismError
 from stepwell.sdk.runtime import RunInfo, bind
@@ -111,8 +112,8 @@ def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
     return runtime.loop.run(_await(value)) if inspect.isawaitable(value) else value
 
 
-async def _run_object(found: Workflow, inputs: dict[str, Any]) -> Any:
-    if found.steps is not None:
+async def _run_object(found: Workflow | AgentNode, inputs: dict[str, Any]) -> Any:
+    if isinstance(found, AgentNode) or found.steps is not None:
         return await found.run_stored(inputs)
     pipeline = found.pipeline
     first = pipeline.steps[0].fn if pipeline.steps else None

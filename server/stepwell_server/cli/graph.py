@@ -1,9 +1,10 @@
 """`stepwell graph`: what a workflow does, drawn."""
 
+from dataclasses import asdict
+
 import click
 
-from stepwell.catalog.drawing import draw_mermaid, draw_text
-from stepwell.catalog.outline import read_outline
+from stepwell.catalog.drawing import draw
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.opening import in_app
 from stepwell_server.cli.report import Invocation
@@ -21,7 +22,6 @@ def graph(invocation: Invocation, name: str, version: str | None, mermaid: bool)
     Nothing is executed: what is only known in a run is not in it.
     """
     workflow = in_app(invocation, lambda app: app.catalog.get(name, version))
-    nodes = read_outline(workflow.version)
-    text, chart = draw_text(workflow.name, nodes), draw_mermaid(workflow.name, nodes)
-    data = {"name": workflow.name, "version": workflow.version.hash[:12], "text": text, "mermaid": chart}
-    invocation.put(data, block(chart if mermaid else text))
+    drawing = draw(workflow)
+    data = {"name": workflow.name, "version": workflow.version.hash[:12]} | asdict(drawing)
+    invocation.put(data, block(drawing.mermaid if mermaid else drawing.text))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stepwell.catalog.catalog import Created
+from stepwell.catalog.drawing import draw
 from stepwell.catalog.search import SearchResult
 from stepwell.catalog.source import MAX_SOURCE_BYTES
 from stepwell.catalog.transfer import read_file
@@ -114,7 +115,9 @@ def get(invocation: Invocation, name: str, version: str | None, with_source: boo
         source = workflow.version.source
         click.echo(block(source) if sys.stdout.isatty() else source, nl=False)
         return
-    invocation.put(workflow_result(workflow, source=True), _workflow_text(workflow))
+    drawing = draw(workflow)
+    data = workflow_result(workflow, source=True) | {"graph": drawing.text, "mermaid": drawing.mermaid}
+    invocation.put(data, _workflow_text(workflow))
 
 
 @click.command(cls=Command)

@@ -3,9 +3,8 @@
 import asyncio
 
 from stepwell.catalog.catalog import Created
-from stepwell.catalog.drawing import draw_text
+from stepwell.catalog.drawing import draw
 from stepwell.catalog.from_script import make_module
-from stepwell.catalog.outline import read_outline
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
 from stepwell_server.results import workflow_result, workflow_summary
@@ -25,7 +24,7 @@ MAX_WARNINGS = 20  # shown
 MAX_PROBLEMS = 10  # files of the home named
 MAX_TEXT = 500  # characters of one warning or problem
 SOURCE_BYTES = 14_000  # of a source in one result
-MAX_GRAPH = 1_500  # characters
+MAX_GRAPH, MAX_MERMAID = 1_500, 3_000  # characters
 MAX_SIGNATURE = 800  # characters
 
 
@@ -86,7 +85,7 @@ async def get_workflow(call: Call, given: GetWorkflow) -> Answer:
     part = page(workflow.version.source, "", given.offset, SOURCE_BYTES)
     shown = workflow_result(workflow, source=False) | {"source": part.value}
     if given.offset == 0:
-        shown["graph"] = await asyncio.to_thread(_graph, workflow)
+        shown |= await asyncio.to_thread(_drawn, workflow)
     if part.next_offset is not None:
         following = (
             f'get_workflow(name="{workflow.name}", version="{workflow.version.hash}", offset={part.next_offset})'
@@ -107,12 +106,14 @@ async def delete_workflow(call: Call, given: DeleteWorkflow) -> Answer:
     return reply({"deleted": False, "name": given.name})
 
 
-def _graph(workflow: Workflow) -> str:
+def _drawn(workflow: Workflow) -> JsonObject:
     # A thread: a large source is parsed for it.
-    drawn = draw_text(workflow.name, read_outline(workflow.version))
-    if len(drawn) <= MAX_GRAPH:
-        return drawn
-    return f"{drawn[:MAX_GRAPH]}\n... cut; in a terminal: stepwell graph {workflow.name}"
+    drawing = draw(workflow)
+    if len(drawing.text) <= MAX_GRAPH and len(drawing.mermaid) <= MAX_MERMAID:
+        return {"graph": drawing.text, "mermaid": drawing.mermaid}
+    more = f"in a terminal: stepwell graph {workflow.name} [--mermaid]"
+    # Half a chart is none.
+    return {"graph": f"{drawing.text[:MAX_GRAPH]}\n... {more}", "mermaid": None}
 
 
 def _summary(workflow: Workflow) -> JsonObject:
