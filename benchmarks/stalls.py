@@ -52,18 +52,25 @@ class Watch(selectors.DefaultSelector):
 
     worked_ms = 0.0
     took_ms = 0.0
+    floors = 0.0
+    """The longest in times of what a megabyte took just then: whatever slows down this machine slows down both."""
+    _floor_ms = 0.0
     _began: tuple[float, float] | None = None
 
     def select(self, timeout: float | None = None) -> Any:
         if self._began is not None:
-            self.worked_ms = max(self.worked_ms, (time.thread_time() - self._began[0]) * 1000)
+            worked = (time.thread_time() - self._began[0]) * 1000
+            self.worked_ms = max(self.worked_ms, worked)
             self.took_ms = max(self.took_ms, (time.monotonic() - self._began[1]) * 1000)
+            if worked > self.floors * self._floor_ms:
+                self._floor_ms = floor_ms()
+                self.floors = max(self.floors, worked / self._floor_ms)
         found = super().select(timeout)
         self._began = time.thread_time(), time.monotonic()
         return found
 
     def reset(self) -> None:
-        self.worked_ms = self.took_ms = 0.0
+        self.worked_ms = self.took_ms = self.floors = self._floor_ms = 0.0
         self._began = None
 
 
@@ -73,12 +80,14 @@ def watched_loop() -> tuple[asyncio.AbstractEventLoop, Watch]:
     return asyncio.SelectorEventLoop(watch), watch
 
 
+_MEGABYTE = b"[" + b",".join(b"%d" % (n * 7919) for n in range(120_000)) + b"]"
+
+
 def floor_ms() -> float:
     """Return what one megabyte of numbers costs this machine to read and write, in milliseconds of work."""
-    data = b"[" + b",".join(b"%d" % (n * 7919) for n in range(120_000)) + b"]"
     best = float("inf")
-    for _ in range(5):
+    for _ in range(2):
         began = time.thread_time()
-        msgspec.json.encode(msgspec.json.decode(data))
+        msgspec.json.encode(msgspec.json.decode(_MEGABYTE))
         best = min(best, (time.thread_time() - began) * 1000)
     return best

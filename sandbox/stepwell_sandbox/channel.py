@@ -19,6 +19,8 @@ UNREAD_BYTES = 256 * 1024
 """Reading pauses when more than this has arrived and a frame is complete."""
 UNSENT_BYTES = 1024 * 1024
 """Sending waits while the guest has left more than this unread."""
+SMALL_BYTES = 64 * 1024
+"""An answer of at most so many is queued without waiting behind it, if nothing waits in front of it."""
 WAITING_BYTES = 128 * 1024 * 1024
 """Answers that wait for their turn to be sent: a guest that leaves more is ended, before they fill the host."""
 
@@ -40,6 +42,7 @@ class Channel(asyncio.Protocol):
         self._writable.set()
         self._sending = asyncio.Lock()
         self._waiting = 0
+        self._senders = 0
 
     # -- called by the event loop
 
@@ -92,7 +95,8 @@ class Channel(asyncio.Protocol):
 
     async def wait(self) -> None:
         """Wait until something happened since the last `take`."""
-        await self._arrived.wait()
+        if not self._arrived.is_set():
+            await self._arrived.wait()
 
     def take(self, max_frames: int, max_bytes: int) -> list[bytes]:
         """Return the frames that are complete, at least one where there is one and then up to the bounds.
@@ -112,7 +116,7 @@ class Channel(asyncio.Protocol):
                 at += HEADER.size + length
                 frames.append(bytes(view[at - length : at]))
         del self._buffer[:at]
-        if self.ended or self._has_frame():
+        if self.ended or (self._buffer and self._has_frame()):
             self._arrived.set()
         if self._paused and len(self._buffer) <= UNREAD_BYTES and not self.ended:
             self._paused = False
@@ -126,19 +130,28 @@ class Channel(asyncio.Protocol):
             size: About how many they are.
             encode: Makes them, when it is their turn: until then they exist once only.
         """
+        if not self._senders and self._writable.is_set() and size <= SMALL_BYTES:
+            self._write(encode)
+            return  # the next one waits if this was too much
         self._waiting += size
+        self._senders += 1
         try:
             if self._waiting > WAITING_BYTES:
                 self._refuse_to_hold()
             if self._failure:
                 return
             async with self._sending:
-                if not self.ended and not self._failure and not self._transport.is_closing():
-                    self._transport.write(encode())
-                    if not self._writable.is_set():
-                        await self._writable.wait()
+                if self._write(encode) and not self._writable.is_set():
+                    await self._writable.wait()
         finally:
             self._waiting -= size
+            self._senders -= 1
+
+    def _write(self, encode: Callable[[], bytes]) -> bool:
+        open_ = not self.ended and not self._failure and not self._transport.is_closing()
+        if open_:
+            self._transport.write(encode())
+        return open_
 
     def _refuse_to_hold(self) -> None:
         self._fail(

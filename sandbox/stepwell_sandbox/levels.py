@@ -4,12 +4,8 @@ import asyncio
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from stepwell.errors import ConfigError, SandboxUnavailable, StepwellError
-from stepwell.ports.frames import Done, Start
 from stepwell.ports.limits import Limits
 from stepwell_sandbox import plain, seatbelt
 from stepwell_sandbox.facts import Facts, read_facts
@@ -20,10 +16,10 @@ from stepwell_sandbox.process import DiedEarly
 from stepwell_sandbox.report import Report, describe
 from stepwell_sandbox.scratch import Folder
 from stepwell_sandbox.seatbelt_start import start_seatbelt
+from stepwell_sandbox.self_test import ANSWER_S, ask
 
 NAMES = (*LEVELS, plain.NAME)
 """Strongest first. C and `none` are used only when they are named."""
-PROBE_S = 15.0
 STARTS = 3
 
 
@@ -152,7 +148,7 @@ async def _start_once(level: Level, machine: Machine) -> Link:
         raise SandboxUnavailable(f"level {level.name} needs Linux")
     link = await Link.start(level, machine)
     try:
-        async with asyncio.timeout(PROBE_S):
+        async with asyncio.timeout(ANSWER_S):
             found = await prove(link, machine.folder)
     except (StepwellError, TimeoutError) as error:
         await link.close()
@@ -171,17 +167,4 @@ async def _start_once(level: Level, machine: Machine) -> Link:
 async def prove(link: Link, folder: Folder) -> list[str]:
     """Return what a confined child of this zygote could do and must not."""
     process = await link.spawn(Limits(), lambda: None, PROBE)
-    try:
-        inputs: dict[str, Any] = {
-            "outside": [str(folder.path / "lock"), f"{code_path(link.level, folder)}/stepwell_sandbox/zygote.py"],
-            "beside": str(folder.path / "probe"),
-            "host_pid": os.getpid(),
-        }
-        told = msgspec.Raw(msgspec.json.encode(inputs))
-        await process.send(Start("probe", "probe", "", "probe", "function", told, "", 0.0, 1))
-        for frame in await process.receive():
-            if isinstance(frame, Done):
-                return msgspec.json.decode(frame.value, type=list[str])
-        raise SandboxUnavailable("a confined process ended without a result")
-    finally:
-        await process.close()
+    return await ask(process, folder, [f"{code_path(link.level, folder)}/stepwell_sandbox/zygote.py"])

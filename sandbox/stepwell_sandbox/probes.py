@@ -10,10 +10,9 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+from stepwell_sandbox.attempts import common, worked
 from stepwell_sandbox.confine import libc
 from stepwell_sandbox.confine.syscalls import NUMBERS
 from stepwell_sandbox.wire import GUEST_FD, HEADER
@@ -33,25 +32,14 @@ def main() -> None:
 
 
 def successes(outside: list[str], beside: str, host_pid: int) -> list[str]:
-    """Return the names of the forbidden things that worked.
-
-    Args:
-        outside: Files that must not be readable, some of them only because of Landlock.
-        beside: A path of the host that does not exist.
-        host_pid: A process of the host.
-    """
-    attempts: dict[str, Callable[[], object]] = {
-        "create a file of the host": lambda: open(beside, "w"),  # noqa: SIM115 - must fail
-        "write to the standard library": lambda: open(os.__file__ + ".probe", "w"),  # noqa: SIM115 - must fail
+    """Return the names of the forbidden things that worked; some of `outside` only Landlock closes."""
+    attempts = common(outside, beside, host_pid) | {
         "read another process's environment": lambda: open(f"/proc/{host_pid}/environ", "rb").read(),  # noqa: SIM115 - must fail
         "open a socket": socket.socket,
-        "start a process": _fork,
         "execute a program": lambda: os.execv(sys.executable, [sys.executable, "-c", ""]),  # noqa: S606 - must fail
-        "signal a process": lambda: os.kill(host_pid, 0),
         "signal the parent": lambda: os.kill(os.getppid(), 0),
     }
-    attempts |= {f"read {path}": partial(_read_file, path) for path in outside}
-    found = [name for name, attempt in attempts.items() if _worked(attempt)]
+    found = worked(attempts)
     found += [f"call {name}" for name in FORBIDDEN_CALLS if not _refused(NUMBERS[libc.MACHINE][name])]
     if _libc.prctl(libc.PR_GET_DUMPABLE, 0, 0, 0, 0) != 0:
         found.append("be traced")
@@ -60,24 +48,6 @@ def successes(outside: list[str], beside: str, host_pid: int) -> list[str]:
     if resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY:
         found.append("use memory without a limit")
     return found
-
-
-def _worked(attempt: Callable[[], object]) -> bool:
-    try:
-        attempt()
-    except OSError:
-        return False
-    return True
-
-
-def _read_file(path: str) -> None:
-    with open(path) as file:
-        file.read()
-
-
-def _fork() -> None:
-    if os.fork() == 0:
-        os._exit(0)
 
 
 def _refused(number: int) -> bool:

@@ -169,7 +169,8 @@ class ConfinedProcess:
         """
         while True:
             await self._channel.wait()
-            await self._turns.wait()
+            if self._turns.spent:
+                await self._turns.wait()
             if self._failure:
                 raise self._failure
             try:

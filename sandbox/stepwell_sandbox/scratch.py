@@ -28,6 +28,7 @@ GUEST_CODE = (
 """What a guest may read of our packages."""
 ZYGOTE_CODE = (
     "stepwell_sandbox/zygote.py",
+    "stepwell_sandbox/attempts.py",
     "stepwell_sandbox/probes.py",
     "stepwell_sandbox/plain_guest.py",
     "stepwell_sandbox/seatbelt_probes.py",

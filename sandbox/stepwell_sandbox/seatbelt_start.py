@@ -4,20 +4,16 @@ import asyncio
 import os
 import socket
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from stepwell.errors import SandboxUnavailable, StepwellError
-from stepwell.ports.frames import Done, Start
 from stepwell.ports.limits import Limits
 from stepwell_sandbox import seatbelt
 from stepwell_sandbox.link import Machine
 from stepwell_sandbox.plain import PlainProcess, PlainStart
+from stepwell_sandbox.self_test import ANSWER_S, ask
 from stepwell_sandbox.watcher import Bounds, watch
 
 PROBE_ENTRY = "stepwell_sandbox.seatbelt_probes:main"
-PROBE_S = 15.0
 
 
 class SeatbeltStart(PlainStart):
@@ -59,7 +55,7 @@ async def start_seatbelt(machine: Machine, program: str = seatbelt.PROGRAM) -> S
     except ValueError as error:
         raise SandboxUnavailable(str(error)) from error
     try:
-        async with asyncio.timeout(PROBE_S):
+        async with asyncio.timeout(ANSWER_S):
             found = await _prove(start)
     except (StepwellError, TimeoutError) as error:
         await start.close()
@@ -71,21 +67,6 @@ async def start_seatbelt(machine: Machine, program: str = seatbelt.PROGRAM) -> S
 
 
 async def _prove(start: SeatbeltStart) -> list[str]:
-    folder = start.machine.folder
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = await start.spawn_entry(Limits(), lambda: None, PROBE_ENTRY)
-        try:
-            inputs: dict[str, Any] = {
-                "outside": [str(folder.path / "lock")],
-                "beside": str(folder.path / "probe"),
-                "host_pid": os.getpid(),
-                "port": listener.getsockname()[1],
-            }
-            told = msgspec.Raw(msgspec.json.encode(inputs))
-            await process.send(Start("probe", "probe", "", "probe", "function", told, "", 0.0, 1))
-            for frame in await process.receive():
-                if isinstance(frame, Done):
-                    return msgspec.json.decode(frame.value, type=list[str])
-            raise SandboxUnavailable("a confined process ended without a result, perhaps as another program")
-        finally:
-            await process.close()
+        return await ask(process, start.machine.folder, [], port=listener.getsockname()[1])

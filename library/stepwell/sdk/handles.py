@@ -4,6 +4,7 @@ Every call is journalled. In async code these block too and return values, so th
 `await tools.x()` both work; `ctx.step(tools.x, ...)` runs beside other branches.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +58,10 @@ class ToolPath(HostFunction):
                 "tools.search",
                 lambda query, limit=5: ([], {"query": query, "limit": limit, "prefix": self.name}),
             )
-        return ToolPath(f"{self.name}.{part}")
+        return _tool_path(f"{self.name}.{part}")
+
+
+_tool_path = functools.lru_cache(maxsize=1024)(ToolPath)
 
 
 class ToolsHandle:
@@ -69,7 +73,7 @@ class ToolsHandle:
     def __getattr__(self, name: str) -> ToolPath:
         if name.startswith("_"):
             raise AttributeError(name)
-        return ToolPath(name)
+        return _tool_path(name)
 
     def call(self, tool: str, /, **kwargs: Any) -> Any:
         """Call a tool by its dotted name."""

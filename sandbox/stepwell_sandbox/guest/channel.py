@@ -6,11 +6,12 @@ import select
 import threading
 from typing import Any
 
+from stepwell.sdk.codec import quick_encoder
 from stepwell_sandbox.wire import HEADER
 
 READ_BYTES = 65536
 # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
+_to_json = quick_encoder(json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False))
 _from_json = json.JSONDecoder().raw_decode
 
 
@@ -62,16 +63,18 @@ class Channel:
         for frame in frames:
             text = _to_json(frame).encode("utf-8", "replace")
             data += HEADER.pack(len(text)) + text
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        written = os.write(self.fd, data)
+        if written < len(data):
+            view = memoryview(data)[written:]
+            while view:
+                view = view[os.write(self.fd, view) :]
 
     def receive(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """Return the frames that have arrived, waiting for some; empty after a timeout or a `wake`."""
-        frames = self._split()
-        if frames:
+        if self._buffer and (frames := self._split()):
             return frames
-        self.flush()
+        if self._mark is not None:
+            self.flush()
         ready = self._poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000)))
         for fd, _ in ready:
             if fd == self._waker:

@@ -15,7 +15,7 @@ from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE
 from stepwell.sdk.exceptions import NonDeterminismError
 from stepwell.sdk.handles import caller_line
-from stepwell.sdk.scope import current_scope
+from stepwell.sdk.scope import Scope, current_scope
 from stepwell_sandbox.guest import real
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.held import Held, Request
@@ -91,17 +91,20 @@ class Delivery:
                 if record is None:
                     self.held[pending.key] = label, line
                 return False
-            frame = {"t": "call", "key": pending.key, "kind": pending.kind, "name": name}
-            frame |= {"args": encoded, "step": step, "line": line, "delay_s": delay_s}
-            request = Request(pending, frame, current_scope())
+            frame: dict[str, Any] = {"t": "call", "key": pending.key, "kind": pending.kind, "name": name}
+            frame |= {"args": encoded, "line": line}
+            if step:
+                frame["step"] = step
+            if delay_s:
+                frame["delay_s"] = delay_s
             # One that was sent already may have had its effect: what became of it matters in any case.
             if record is None and not block and self._holds():
-                self._held.add(request)
+                self._held.add(Request(pending, frame, current_scope()))
                 self.loop.wake()
             else:
-                if threading.get_ident() == self._main:
+                if self._held and threading.get_ident() == self._main:
                     self._held.send()  # made earlier
-                self._send(request)
+                self._send(pending, frame, current_scope())
             return False
 
     def _holds(self) -> bool:
@@ -115,11 +118,12 @@ class Delivery:
             self._open[self._calls] = pending
             self.channel.send(frame | {"ack": self._calls})
 
-    def _send(self, request: Request) -> None:
-        self.readings.flush(request.scope)
+    def _send(self, pending: Pending, frame: dict[str, Any], scope: Scope | None) -> None:
+        self.readings.flush(scope)
         self._calls += 1
-        self._open[self._calls] = request.pending
-        self.channel.send(request.frame | {"id": self._calls})
+        self._open[self._calls] = pending
+        frame["id"] = self._calls
+        self.channel.send(frame)
 
     def send_held(self) -> None:
         """Ask the host for what was kept back: nothing is due that could make it unwanted."""

@@ -25,7 +25,7 @@ class Request:
 class Held:
     """Requests in the order in which they were made."""
 
-    def __init__(self, send: Callable[[Request], None]) -> None:
+    def __init__(self, send: Callable[[Pending, dict[str, Any], Scope | None], None]) -> None:
         self._send = send
         self._requests: list[Request] = []
 
@@ -47,4 +47,4 @@ class Held:
         """Send all."""
         sent, self._requests = self._requests, []
         for request in sent:
-            self._send(request)
+            self._send(request.pending, request.frame, request.scope)

@@ -117,6 +117,7 @@ class BodyLoop:
 
     def __init__(self, runtime: Deliveries) -> None:
         self._runtime = runtime
+        self._main = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._jobs: list[_Job] = []
@@ -181,18 +182,18 @@ class BodyLoop:
 
     def wake(self) -> None:
         """Something may be deliverable; from any thread."""
-        loop = self._loop
+        loop, here = self._loop, threading.get_ident() == self._main
         if loop is None:
-            if threading.current_thread() is not threading.main_thread():  # which does not wait, as it runs this
+            if not here:  # the main thread does not wait, as it runs this
                 self._runtime.channel.wake()
-        elif threading.current_thread() is threading.main_thread():
+        elif here:
             self._wake_now()
         else:
             loop.call_soon_threadsafe(self._wake_now)
 
     def resolve(self, future: "asyncio.Future[None]") -> None:
         """Wake the coroutine that waits for an outcome; from any thread."""
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == self._main:
             future.set_result(None)
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(lambda: future.done() or future.set_result(None))
