@@ -17,7 +17,7 @@ from mcp_clients import in_memory
 from packages.test_runs import HELPER
 from packages.wheels import make_wheel, source
 from stepwell.packages import Shelf
-from stepwell_server.surface import creating
+from stepwell_server.surface import preparing
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
     home: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ):
     make_wheel(wheels, "helper", HELPER)
-    monkeypatch.setattr(creating, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(preparing, "PATIENCE_S", 0.2)
     told: list[str | None] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
@@ -118,6 +118,15 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
         assert refused.is_error
         error = (refused.structured_content or {})["error"]
         assert (error["code"], "[packages]\nallow = [" in error["hint"]) == ("package_refused", True)
+        make_wheel(wheels, "clocked", {"clocked.py": "x = 1\n"})
+        code = {"code": source("import clocked\nclocked.x", "clocked")}
+        ran = [await client.call_tool("run_code", code)]
+        while "preparing" in (ran[-1].structured_content or {}):
+            ran.append(await client.call_tool("run_code", code))
+        first, last = ran[0].structured_content or {}, ran[-1].structured_content or {}
+        assert "call run_code again" in first["next"].lower()
+        runs = (await client.call_tool("list_runs", {"workflow": "run_code"})).structured_content or {}
+        assert (last["output"], runs["total"]) == (1, 1)
         lost = await client.call_tool("run_code", {"code": "import helper\nhelper.WORD"})
         hint = (lost.structured_content or {})["error"]["hint"]
         assert '# dependencies = ["helper"]' in hint

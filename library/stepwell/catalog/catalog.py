@@ -213,13 +213,13 @@ class Catalog:
         self._versions[hash_] = found
         return found
 
-    async def add_version(self, version: Version) -> None:
+    async def add_version(self, version: Version, tell: Tell | None = None) -> None:
         """Store a version that no name points at, for ad hoc code.
 
         Raises:
             PackageRefused, PackagesUnavailable: a package that it declares cannot be had.
         """
-        version = await self._with_packages(version)
+        version = await self._with_packages(version, tell)
         await self._database.write(lambda c: store.renew_version(c, version, time.time()))
 
     def analyse_code(self, code: str) -> Version:

@@ -1,16 +1,13 @@
-"""Creating a workflow on behalf of a client: bounded, also where its packages take long to install."""
-
-import asyncio
-import time
+"""Creating a workflow, or preparing code that is not stored, also where packages take long to install."""
 
 from stepwell.catalog.catalog import Created
 from stepwell.model import JsonObject
 from stepwell_server.surface.arguments import CreateWorkflow
+from stepwell_server.surface.preparing import Preparing, patiently
 from stepwell_server.surface.table import Call
 
-PATIENCE_S = 20.0
-"""How long a call waits for packages; clients give up after a minute or so."""
-TELL_S = 1.0
+_PACKAGES = "/// script"
+"""In every source that declares some."""
 
 
 async def create(call: Call, given: CreateWorkflow, source: str) -> Created | JsonObject:
@@ -20,9 +17,9 @@ async def create(call: Call, given: CreateWorkflow, source: str) -> Created | Js
         RequestError: it cannot be stored.
         PackagesUnavailable: its packages cannot be installed now.
     """
-    said: list[str] = []
-    working = asyncio.ensure_future(
-        call.app.catalog.create(
+    created = await patiently(
+        call,
+        lambda tell: call.app.catalog.create(
             given.name,
             source,
             description=given.description,
@@ -32,28 +29,28 @@ async def create(call: Call, given: CreateWorkflow, source: str) -> Created | Js
             entry=given.entry,
             dry_run=given.dry_run,
             origin=f"run:{given.from_run}" if given.from_run else "client",
-            tell=said.append,
-        )
+            tell=tell,
+        ),
     )
-    deadline = time.monotonic() + PATIENCE_S
-    told = 0
-    try:
-        while time.monotonic() < deadline:
-            done, _ = await asyncio.wait([working], timeout=min(TELL_S, PATIENCE_S))
-            if done:
-                return working.result()
-            if call.context is not None and len(said) > told:
-                told = len(said)
-                await call.context.report_progress(told, None, said[-1])
-    finally:
-        working.cancel()
-        await asyncio.wait([working])
-    if not working.cancelled():
-        return working.result()
-    return {
-        "created": False,
-        "name": given.name,
-        "preparing": said[-1] if said else "installing packages",
-        "next": "Its packages are being installed. Call create_workflow again with the same arguments: it takes up "
-        "where this one was.",
-    }
+    if not isinstance(created, Preparing):
+        return created
+    return {"created": False, "name": given.name} | _call_again("create_workflow", created)
+
+
+async def prepare_code(call: Call, code: str) -> JsonObject | None:
+    """Install what code declares, without starting it; return what to say where that takes longer than a call.
+
+    Raises:
+        InvalidSource: it does not parse or crosses a limit.
+        PackageRefused, PackagesUnavailable: a package that it declares cannot be had.
+    """
+    if _PACKAGES not in code:
+        return None
+    version = call.app.catalog.analyse_code(code)
+    prepared = await patiently(call, lambda tell: call.app.catalog.add_version(version, tell))
+    return None if prepared is None else _call_again("run_code", prepared)
+
+
+def _call_again(tool: str, preparing: Preparing) -> JsonObject:
+    again = f"Call {tool} again with the same arguments: it takes up where this one was."
+    return {"preparing": preparing.said, "next": f"Its packages are being installed. {again}"}

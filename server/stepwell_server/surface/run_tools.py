@@ -18,6 +18,7 @@ from stepwell_server.surface.arguments import (
     RunCode,
     RunWorkflow,
 )
+from stepwell_server.surface.creating import prepare_code
 from stepwell_server.surface.following import Follow, follow
 from stepwell_server.surface.inclusion import include_parts, show_run
 from stepwell_server.surface.questions import ASKED_KINDS
@@ -82,6 +83,8 @@ async def _start(call: Call, given: InvokeWorkflow | RunWorkflow) -> Run:
 async def run_code(call: Call, given: RunCode) -> Answer:
     """Run code that is not stored as a workflow."""
     engine = call.app.engine
+    if (preparing := await prepare_code(call, given.code)) is not None:
+        return reply(preparing)
     followed = await follow(call, lambda: engine.start_code(given.code, given.arguments), given.wait_seconds)
     return _answer(call, followed, failing=True)
 
