@@ -341,7 +341,8 @@ class Engine:
                 return False
             if wait.kind == "child" and run.status is RunStatus.WAITING:
                 child = await self._get(wait.context["run_id"], steps=False)
-                if not await self._rests(child, deadline):
+                # One that has ended lets this run go on, which it has only not done yet.
+                if child.status not in LIVE or not await self._rests(child, deadline):
                     return False
         return True
 
