@@ -216,9 +216,12 @@ def main() -> None:
     embedder = find_embedder(options.model, options.path)
     if embedder is None:
         print(f"no model {options.model} here: words only. `make model` builds `offline`.", file=sys.stderr)
-    sets = options.sets or sorted(path.name.partition(".")[0] for path in options.data.glob("*.docs.jsonl"))
-    if not sets:
+    here = sorted(path.name.partition(".")[0] for path in options.data.glob("*.docs.jsonl"))
+    if not here:
         raise SystemExit(f"no sets in {options.data}: name a folder with --data")
+    sets = options.sets or here
+    if unknown := [name for name in sets if name not in here]:
+        raise SystemExit(f"no set {', '.join(unknown)} in {options.data}: there are {', '.join(here)}")
     found = {name: measure(read_set(options.data, name), embedder) for name in sets}
     if options.json:
         print(json.dumps({"model": None if embedder is None else embedder.model.name, "sets": found}, indent=2))

@@ -1,15 +1,21 @@
 """What keeps a catalogue good: use, near-duplicates, learned requests, files."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from cli.processes import Stepwell
 from mcp_clients import call, connect
+from stepwell.catalog.catalog import Catalog
+from stepwell.errors import StoreError
+from stepwell.search.index import SearchIndex, View
 from stepwell_server import Session
 from stepwell_server.app import open_app
+
+T = TypeVar("T")
 
 FETCH = '"""Fetch a page and return its text."""\n\n\ndef run(url: str) -> str:\n    return tools.fetch(url=url)\n'
 DIVIDE = '"""Divide two numbers."""\n\n\ndef run(left: int, right: int = 1) -> float:\n    return left / right\n'
@@ -56,6 +62,22 @@ async def test_a_workflow_that_does_what_another_one_does_is_warned_of() -> None
             "water", '"""Water the plants."""\ndef run(garden: str) -> str:\n    return garden'
         )
         assert other.warnings == ()
+
+
+class Unreadable(SearchIndex):
+    async def run(self, work: Callable[[View], T]) -> T:
+        raise StoreError("the disk is gone")
+
+
+@pytest.mark.asyncio
+async def test_a_workflow_is_stored_also_where_none_like_it_can_be_looked_for() -> None:
+    async with Session() as session:
+        database = session.app.database
+        index = Unreadable(database.path, session.app.indexing.models)
+        created = await Catalog(database, index=index).create("divide", DIVIDE)
+        index.close()
+        assert (created.created, created.similar) == (True, ())
+        assert (await session.app.catalog.get("divide")).description == "Divide two numbers."
 
 
 @pytest.mark.asyncio

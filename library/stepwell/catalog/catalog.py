@@ -1,6 +1,7 @@
 """The catalogue: workflows by name and by intent."""
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import TypeVar
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.documents import document_of
-from stepwell.catalog.likeness import find_alike, warn_of
+from stepwell.catalog.likeness import Likeness, find_alike, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
@@ -26,6 +27,8 @@ from stepwell.store import workflows as store
 from stepwell.store.database import Database
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 2000  # characters
 MAX_INTENTS = 10
@@ -131,7 +134,7 @@ class Catalog:
         )
         # At the same time: one computes, the other waits for the disk.
         alike, (stored, created, replaced) = await asyncio.gather(
-            self._viewing(lambda view: find_alike(view, wanted)),
+            self._find_alike(wanted),
             self._put(_Put(wanted, replace=replace, dry_run=dry_run), tell),
         )
         if created:
@@ -148,6 +151,13 @@ class Catalog:
             warnings = (*warnings, *warn_of(alike, name))
         similar = tuple(item.name for item in alike)
         return Created(workflow=stored, created=created, replaced=replaced, warnings=warnings, similar=similar)
+
+    async def _find_alike(self, wanted: Workflow) -> "list[Likeness]":
+        try:
+            return await self._viewing(lambda view: find_alike(view, wanted))
+        except Exception:
+            log.exception("no workflows like %s could be looked for", wanted.name)
+            return []  # it is stored all the same
 
     async def _put(self, wanted: "_Put", tell: Tell | None) -> tuple[Workflow, bool, str | None]:
         store_it = await self._bind(wanted, tell)

@@ -41,6 +41,10 @@ class _Item:
     document: Document
     stamp: tuple[str, ...]
     words: bool
+    """Its full text waits, too."""
+    digest: bytes
+    changed: bool
+    """There is no vector of this text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,12 @@ class _Batch:
     items: list[_Item]
     gone: list[int]
     """Deleted while they waited."""
+    embedder: "Embedder | None"
+    """What makes their vectors; None where only words can be indexed."""
+
+    @property
+    def changed(self) -> list[_Item]:
+        return [item for item in self.items if item.changed]
 
 
 class Indexing:
@@ -173,7 +183,7 @@ async def open_index(
 
 async def bring_up_to_date(database: Database, models: Models, lock: Path) -> int:
     """Index what waits, and return how many workflows that were; 0 as well where another process is at it."""
-    if not await database.read(lambda c: search_vectors.list_pending(c, 1)) and not await _is_switching(database):
+    if not await database.read(lambda c: search_vectors.list_pending(c, 1) or _is_switching(c)):
         return 0
     fd = take_lock(lock)
     if fd is None:
@@ -187,52 +197,45 @@ async def bring_up_to_date(database: Database, models: Models, lock: Path) -> in
 async def _drain(database: Database, models: Models) -> int:
     done = 0
     size = 1  # the newest first and at once: somebody may be about to search for it
-    while True:
-        key = await database.read(_filled)
-        embedder = None if key is None else models.find(key)
-        batch = await database.read(_reader(size, words_only=embedder is None))
-        if not batch.items and not batch.gone:
-            break
-        vectors = await _vectors(database, models, embedder, batch.items)
-        await database.write(_writer(batch, key, vectors if embedder is not None else None))
+    while (batch := await database.read(_reader(models, size))).items or batch.gone:
+        vectors: dict[int, tuple[bytes, bytes]] = {}
+        if batch.embedder is not None and batch.changed:
+            vectors = await models.compute(lambda batch=batch: _embed(batch))
+        await database.write(_writer(batch, vectors))
         done += len(batch.items)
         size = MAX_BATCH
-    if await database.read(lambda c: "filling" in search_vectors.list_models(c)):
+    if await database.read(_is_switching):
         await database.write(search_vectors.switch_model)
-    while await database.read(search_vectors.find_forgotten):
-        await database.write(search_vectors.forget_vectors)
+        while await database.read(search_vectors.find_forgotten):
+            await database.write(search_vectors.forget_vectors)
     return done
 
 
-async def _is_switching(database: Database) -> bool:
-    return await database.read(
-        lambda c: "filling" in search_vectors.list_models(c) or search_vectors.find_forgotten(c) is not None
-    )
-
-
-def _filled(connection: "sqlite3.Connection") -> str | None:
+def _is_switching(connection: "sqlite3.Connection") -> bool:
     known = search_vectors.list_models(connection)
-    row = known.get("filling") or known.get("serving")
-    return None if row is None else row.key
+    return "filling" in known or search_vectors.find_forgotten(connection) is not None
 
 
-def _reader(limit: int, *, words_only: bool) -> "Callable[[sqlite3.Connection], _Batch]":
+def _reader(models: Models, limit: int) -> "Callable[[sqlite3.Connection], _Batch]":
     def read(connection: "sqlite3.Connection") -> _Batch:
-        waiting = search_vectors.list_pending(connection, limit, words_only=words_only)
+        known = search_vectors.list_models(connection)
+        row = known.get("filling") or known.get("serving")
+        embedder = None if row is None else models.find(row.key)
+        waiting = search_vectors.list_pending(connection, limit, words_only=embedder is None)
         stamps = search_vectors.stamps(connection, waiting)
         workflows = store.load_workflows(connection, list(stamps))
-        items = [
-            _Item(id_, document_of(workflow, usage.learned(connection, workflow.name)), stamps[id_], waiting[id_])
-            for id_, workflow in workflows.items()
-        ]
-        return _Batch(items, [id_ for id_ in waiting if id_ not in stamps])
+        before = {} if embedder is None else search_vectors.digests(connection, embedder.key, workflows.keys())
+        items: list[_Item] = []
+        for id_, workflow in workflows.items():
+            document = document_of(workflow, usage.learned(connection, workflow.name))
+            digest = digest_of(document)
+            items.append(_Item(id_, document, stamps[id_], waiting[id_], digest, changed=before.get(id_) != digest))
+        return _Batch(items, [id_ for id_ in waiting if id_ not in stamps], embedder)
 
     return read
 
 
-def _writer(
-    batch: _Batch, key: str | None, vectors: dict[int, tuple[bytes, bytes]] | None
-) -> "Callable[[sqlite3.Connection], None]":
+def _writer(batch: _Batch, vectors: dict[int, tuple[bytes, bytes]]) -> "Callable[[sqlite3.Connection], None]":
     def write(connection: "sqlite3.Connection") -> None:
         # One that has changed since it was read stays pending.
         stamps = search_vectors.stamps(connection, [item.id for item in batch.items])
@@ -243,26 +246,19 @@ def _writer(
                 continue
             if item.words:
                 search_text.put_text(connection, item.id, columns(item.document))
-            if key is not None and vectors is not None and item.id in vectors:
-                search_vectors.put_vector(connection, key, item.id, *vectors[item.id])
-            search_vectors.settle_pending(connection, item.id, words_only=vectors is None)
+            if batch.embedder is not None and item.id in vectors:
+                search_vectors.put_vector(connection, batch.embedder.key, item.id, *vectors[item.id])
+            search_vectors.settle_pending(connection, item.id, words_only=batch.embedder is None)
 
     return write
 
 
-async def _vectors(
-    database: Database, models: Models, embedder: "Embedder | None", items: list[_Item]
-) -> dict[int, tuple[bytes, bytes]]:
+def _embed(batch: _Batch) -> dict[int, tuple[bytes, bytes]]:
     """Return digest and vector of those whose text has changed."""
-    if embedder is None:
-        return {}
-    known = await database.read(lambda c: search_vectors.digests(c, embedder.key, [item.id for item in items]))
-    digests = {item.id: digest_of(item.document) for item in items}
-    changed = [item for item in items if known.get(item.id) != digests[item.id]]
-    if not changed:
-        return {}
-    rows = await models.compute(lambda: embed_documents(embedder, [item.document for item in changed]))
-    return {item.id: (digests[item.id], row) for item, row in zip(changed, rows, strict=True)}
+    assert batch.embedder is not None
+    changed = batch.changed
+    rows = embed_documents(batch.embedder, [item.document for item in changed])
+    return {item.id: (item.digest, row) for item, row in zip(changed, rows, strict=True)}
 
 
 def digest_of(document: Document) -> bytes:

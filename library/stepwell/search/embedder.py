@@ -1,7 +1,8 @@
 """Texts to vectors. Importing this loads numpy; loading a model, fastembed: about half a second and 100 MB."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,19 @@ class Embedder:
         """The same for the same files and recipe, so vectors under it can be compared."""
         self._loaded = loaded
         self._queries: dict[str, Matrix] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stepwell-query")
 
     def embed_query(self, query: str) -> Matrix:
         """Return the vector of a query, of length 1."""
+        return self.begin_query(query)()
+
+    def begin_query(self, query: str) -> Callable[[], Matrix]:
+        """Begin to make the vector of a query, in a thread; what is returned waits for it."""
         text = self.model.prefix + query[:MAX_QUERY]
         known = self._queries.get(text)
-        if known is not None:
-            return known
+        return self._thread.submit(self._embed_query, text).result if known is None else lambda: known
+
+    def _embed_query(self, text: str) -> Matrix:
         vector = self._embed([text])[0]
         if len(self._queries) >= _REMEMBERED:
             self._queries.clear()

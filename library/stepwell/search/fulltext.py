@@ -11,7 +11,7 @@ from stepwell.store import search_text as store
 READ = 3000  # documents of one word: BM25 weighs about a thousand in a millisecond
 _BEST = 1000  # kept of a word that more hold
 _MAX_COUNTED = 20_000  # words
-_MAX_KEPT = 200_000  # documents of all words, 16 bytes each
+_MAX_KEPT = 400_000  # documents of all words, 12 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class FullText:
         """Forget what was read: a text has changed."""
         self._total = -1
         self._counts.clear()
-        self._drop_postings()
+        self._postings.clear()
+        self._kept = 0
 
     def total(self) -> int:
         """Return how many documents there are."""
@@ -57,14 +58,14 @@ class FullText:
 
     def posting(self, word: str) -> Posting:
         """Return the documents that hold a word and its weight in each."""
-        found = self._postings.get(word)
+        found = self._postings.pop(word, None)
         if found is None:
             rows = store.weigh_word(self.connection, word, _BEST if self.count(word) > READ else None)
-            found = Posting(array("q", (row[0] for row in rows)), array("d", (row[1] for row in rows)))
-            if self._kept + len(rows) > _MAX_KEPT:
-                self._drop_postings()
-            self._postings[word] = found
+            found = Posting(array("q", (row[0] for row in rows)), array("f", (row[1] for row in rows)))
             self._kept += len(rows)
+            while self._postings and self._kept > _MAX_KEPT:
+                self._kept -= len(self._postings.pop(next(iter(self._postings))).ids)
+        self._postings[word] = found  # at the end: what has not been asked for longest goes first
         return found
 
     def holders(self, word: str, ids: Collection[int]) -> set[int]:
@@ -73,10 +74,6 @@ class FullText:
         if known is None or len(known.ids) < self.count(word):
             return store.holders(self.connection, word, ids)
         return {id_ for id_ in ids if _holds(known.ids, id_)}
-
-    def _drop_postings(self) -> None:
-        self._postings.clear()
-        self._kept = 0
 
 
 def _holds(ids: "array[int]", id_: int) -> bool:

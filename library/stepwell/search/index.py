@@ -13,7 +13,7 @@ from stepwell.search.loading import Models
 from stepwell.search.ranking import Meaning
 from stepwell.store import search_text
 from stepwell.store import search_vectors as store
-from stepwell.store.database import connect_reader
+from stepwell.store.database import connect_reader, unusable
 
 if TYPE_CHECKING:
     from stepwell.search.vectors import Known, Vectors
@@ -55,8 +55,15 @@ class SearchIndex:
         self._vectors: Vectors | None = None
 
     async def run(self, work: Callable[[View], T]) -> T:
-        """Return what `work` returns; it reads one snapshot of the store."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        """Return what `work` returns; it reads one snapshot of the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        except sqlite3.OperationalError as error:
+            raise unusable(self._path, error) from error
 
     def close(self) -> None:
         """Let go of the connection and the vectors."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from stepwell.search.fulltext import FullText
-from stepwell.search.lexical import Lexical, match, matched_words
+from stepwell.search.lexical import match, matched_words
 
 LOW_CONFIDENCE = 0.25
 """A best score below it is more often chance than meaning."""
@@ -31,6 +31,12 @@ class Candidate:
     """Of its vector with the query's; None without vectors."""
 
 
+Best = Callable[[Mapping[int, float], int], list[Candidate]]
+"""Takes the scores of a query's words and a limit; the documents with the best score of both kinds, best first.
+
+A document without a vector keeps the score of its words."""
+
+
 class Meaning(Protocol):
     """The vectors of a collection, ready to be searched."""
 
@@ -39,11 +45,8 @@ class Meaning(Protocol):
         """The name of the model."""
         ...
 
-    def best(self, query: str, words: Mapping[int, float], limit: int) -> list[Candidate]:
-        """Return the documents with the best score of both kinds, best first.
-
-        `words` are the scores of the query's words. A document without a vector keeps that score.
-        """
+    def ask(self, query: str) -> Best:
+        """Begin to compare a query's meaning; whoever calls looks for its words meanwhile."""
         ...
 
 
@@ -82,8 +85,9 @@ def rank(
 
     `named` are those whose name the query is; `merit` says of documents with the same score which to prefer.
     """
+    asked = None if meaning is None else meaning.ask(query)
     lexical = match(text, query)
-    best = _by_words(lexical, limit) if meaning is None else meaning.best(query, lexical.scores, limit + _SPARE)
+    best = (asked or _by_words)(lexical.scores, limit + _SPARE)
     best = [Candidate(id_, 1.0) for id_ in named] + [item for item in best if item.id not in named]
     if merit is not None and len(best) > 1:
         merits = merit([item.id for item in best])
@@ -99,8 +103,8 @@ def rank(
     return Ranking(items, mode, None if meaning is None else meaning.model, low)
 
 
-def _by_words(lexical: Lexical, limit: int) -> list[Candidate]:
-    best = heapq.nsmallest(limit + _SPARE, lexical.scores.items(), key=lambda item: (-item[1], item[0]))
+def _by_words(scores: Mapping[int, float], limit: int) -> list[Candidate]:
+    best = heapq.nsmallest(limit, scores.items(), key=lambda item: (-item[1], item[0]))
     return [Candidate(id_, min(score, 1.0)) for id_, score in best]
 
 

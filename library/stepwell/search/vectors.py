@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.search.embedder import Embedder, Matrix
-from stepwell.search.ranking import MEANING_SHARE, Candidate
+from stepwell.search.ranking import MEANING_SHARE, Best, Candidate
 
 _FEWEST = 256  # rows made room for
 _NOWHERE = -1
@@ -104,9 +104,10 @@ class Known:
         """The model's name."""
         return self._embedder.model.name
 
-    def best(self, query: str, words: Mapping[int, float], limit: int) -> list[Candidate]:
-        """Return the documents with the best score of both kinds."""
-        return self.vectors.best(self._embedder.embed_query(query), words, limit)
+    def ask(self, query: str) -> Best:
+        """Begin to make the vector of a query."""
+        vector = self._embedder.begin_query(query)
+        return lambda words, limit: self.vectors.best(vector(), words, limit)
 
 
 def combine(text: Matrix, intents: Matrix) -> Matrix:

@@ -118,10 +118,15 @@ class Database:
         try:
             return await connection.run(fn)
         except sqlite3.OperationalError as error:
-            raise StoreError(
-                f"the store {self.path} could not be used: {error}",
-                hint="Check that the disk has room and that no other program holds the file.",
-            ) from error
+            raise unusable(self.path, error) from error
+
+
+def unusable(path: Path, error: sqlite3.OperationalError) -> StoreError:
+    """Return what is said of a store that could not be read or written."""
+    return StoreError(
+        f"the store {path} could not be used: {error}",
+        hint="Check that the disk has room and that no other program holds the file.",
+    )
 
 
 @asynccontextmanager
