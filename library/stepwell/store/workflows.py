@@ -119,8 +119,8 @@ def list_pinned(connection: sqlite3.Connection) -> list[Workflow]:
 def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[tuple[str, str]]:
     """Return `(name, origin)` of the workflows whose origin starts with `origin_prefix`, by name."""
     rows = connection.execute(
-        "SELECT name, origin FROM workflows WHERE deleted_at IS NULL AND substr(origin, 1, ?) = ? ORDER BY name",
-        (len(origin_prefix), origin_prefix),
+        "SELECT name, origin FROM workflows WHERE deleted_at IS NULL AND origin >= ? AND origin < ? ORDER BY name",
+        (origin_prefix, f"{origin_prefix}\U0010ffff"),
     ).fetchall()
     return [(row["name"], row["origin"]) for row in rows]
 
