@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mcp_clients import call, in_memory
 from stepwell.engine import Event, StartOptions
 from stepwell.errors import Conflict
 from stepwell.model import RunStatus
@@ -29,6 +30,66 @@ async def answer_in_another_session(home: Path, source: str, /, **inputs: Any) -
 
 
 # -- programs ------------------------------------------------------------------------------------------------------
+
+NESTED_TASKS = """
+import asyncio
+
+async def nest(ctx, n):
+    if n:
+        return await asyncio.gather(nest(ctx, n - 1))
+    return await ctx.step("s", int)
+
+async def run(ctx):
+    await nest(ctx, 800)
+"""
+NESTED_STEPS = """
+async def nest(ctx, n):
+    return await ctx.step("n" * 190, nest, ctx, n - 1) if n else 1
+
+async def run(ctx):
+    await nest(ctx, 12)
+"""
+MISTAKES = {
+    "await ctx.step('s', lambda: list(range(150_000)))": "the result of step 's' has 150000 parts",
+    "await ctx.step('s', int, key='k' * 5000)": "a key is 1 to 1700 printable characters",
+    "await ctx.step('s', int, key='a\\nb')": "a key is 1 to 1700 printable characters",
+    "await ctx.step('s', int, key=5)": "a key is 1 to 1700 printable characters, not '5'",
+    "await ctx.batch(str, [1], key='k', name='a\\nb')": "a name is 1 to 200 printable characters",
+    "await ctx.step('s', int, timeout=float('nan'))": "timeout is a number from 0 to",
+    "await ctx.wait_for_event('e', timeout=float('inf'))": "timeout is a number of seconds from 0 to a hundred years",
+    NESTED_TASKS: "is nested too deep: its place in the program has 2401 characters",
+    NESTED_STEPS: "is nested too deep",
+}
+
+
+@pytest.mark.asyncio
+async def test_what_the_host_would_not_take_fails_at_its_line_and_can_be_caught(home: Path):
+    async with asyncio.timeout(60), Session(home) as session:
+        for n, (code, said) in enumerate(MISTAKES.items()):
+            source = code if "def run" in code else f"async def run(ctx):\n    {code}\n"
+            await session.add_workflow(f"flow{n}", source)
+            run = await session.run(f"flow{n}")
+
+            assert run.error is not None, code
+            assert run.error.type in ("ValueError", "TypeError", "CodecError"), code
+            assert said in run.error.message
+
+
+@pytest.mark.asyncio
+async def test_delays_and_dates_have_an_end(home: Path):
+    """`until` of a hostile guest included: no list of runs may stumble over it."""
+    source = (
+        "from stepwell.sdk.runtime import runtime\n\nasync def run(ctx):\n    ctx.progress(1, 2, {'any': 'thing'})\n"
+        "    try:\n        await ctx.step('many', int, 'x', retries=1100, retry_delay=0, backoff='exponential')\n"
+        "    except ValueError:\n        await runtime().call('timer', 'x', [], {'until': 1e300}, 'x')\n"
+    )
+    async with asyncio.timeout(60), in_memory(home, "auto") as client:
+        await call(client, "create_workflow", name="flow", source=source)
+        run = await call(client, "invoke_workflow", name="flow")
+
+        assert (run["status"], run["step_results"]) == ("sleeping", {})
+        assert run["next"].startswith("Sleeps until 21")
+        assert (await call(client, "list_runs"))["runs"][0]["run_id"] == run["run_id"]
 
 
 @pytest.mark.asyncio

@@ -100,18 +100,17 @@ class Engine:
                 watched.enter_context(self._services.commits.watch(run_id, news))
             while True:
                 news.clear()
-                # Before its events, so that the last of them is not missed; without its steps where it is looked at
-                # after every commit.
-                run = await self._get(run_id, steps=on_event is None)
+                # Before its events, so that the last of them is not missed; without its steps, since it is looked at
+                # again and again.
+                run = await self._get(run_id, steps=False)
                 while on_event is not None and (events := await self.timeline(run_id, after=seen)):
                     for event in events:
                         seen = event.n
                         await on_event(event)
                 left = deadline - time.time()
                 if left <= 0 or await self._rests(run, deadline):
-                    if on_event is not None:
-                        run = await self.get(run_id)
-                    if on_event is None or left <= 0 or await self._rests(run, deadline):  # it may have gone on
+                    run = await self.get(run_id)
+                    if left <= 0 or await self._rests(run, deadline):  # it may have gone on
                         return run
                 try:
                     async with asyncio.timeout(min(left, CHECK_S)):

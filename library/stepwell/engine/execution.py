@@ -64,25 +64,24 @@ class Execution:
     async def live(self) -> None:
         """Work on the run until it ends, pauses, or another process has it. Raises nothing but cancellation."""
         try:
-            end = await self._result()
-        except Fenced:
-            log.warning("run %s: another process holds it now", self.run.id)
-            return
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            # The host's fault: the run is handed back, not failed; a run that does this every time ends as dead.
-            log.exception("run %s: could not be worked on", self.run.id)
-            end = End(RunStatus.PENDING)
-        try:
-            await self._close(end)
+            await self._close(await self._work_on())
         except Fenced:
             log.warning("run %s: another process holds it now", self.run.id)
         except Exception:
             # It stays ours without anybody working on it: the dispatcher hands such runs back.
             log.exception("run %s: its end could not be stored", self.run.id)
-        finally:
-            self._services.recorder.forget(self.lease)
+        # Not when it was cancelled: what is still queued must know of a write that was lost before.
+        self._services.recorder.forget(self.lease)
+
+    async def _work_on(self) -> End:
+        try:
+            return await self._result()
+        except Fenced:
+            raise
+        except Exception:
+            # The host's fault: the run is handed back, not failed; a run that does this every time ends as dead.
+            log.exception("run %s: could not be worked on", self.run.id)
+            return End(RunStatus.PENDING)
 
     async def _result(self) -> End:
         """Return how the run ends or pauses; where it does not complete, after its steps have been undone."""

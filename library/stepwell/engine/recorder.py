@@ -176,7 +176,9 @@ class Recorder:
             connection.execute("SAVEPOINT run")
             try:
                 batch.write(connection)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is this run's
+            except Exception as error:
+                if not connection.in_transaction:
+                    raise  # the disk's, which has taken back the writes of all
                 connection.execute("ROLLBACK TO run")
                 lost[lease] = StoreError(f"run {lease.run_id} could not be written: {error}")
             connection.execute("RELEASE run")

@@ -23,6 +23,7 @@ from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
 
 MAX_PROMPT = 4000  # characters
+LONGEST_S = 3.2e9  # of a wait
 CLOCK_S = 30.0  # how often the wall clock is looked at while a process waits for it
 
 
@@ -176,7 +177,7 @@ def timer_wait(key: str, name: str, kwargs: JsonObject, delay_s: float) -> NewWa
     until = kwargs.get("until")
     if until is None:
         until = time.time() + _number(kwargs.get("seconds"), delay_s)
-    return NewWait(key, "timer", name, {}, until=_number(until, time.time()))
+    return NewWait(key, "timer", name, {}, until=_moment(_number(until, time.time())))
 
 
 def input_wait(key: str, name: str, label: str, kwargs: JsonObject) -> NewWait:
@@ -244,11 +245,16 @@ def answer_event(wait: NewWait, decision: JsonObject | None) -> Answer:
 
 def _deadline(kwargs: JsonObject) -> float | None:
     timeout = kwargs.get("timeout")
-    return None if timeout is None else time.time() + _number(timeout, 0.0)
+    return None if timeout is None else _moment(time.time() + _number(timeout, 0.0))
 
 
 def _number(value: Json, default: float) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default
+
+
+def _moment(at: float) -> float:
+    """Return unix seconds that have a date: not before 1970 and no more than a hundred years away."""
+    return min(max(at, 0.0), time.time() + LONGEST_S)
 
 
 def _options(kwargs: JsonObject) -> list[JsonObject]:

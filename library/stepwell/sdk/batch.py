@@ -14,7 +14,7 @@ from stepwell.sdk.exceptions import ApprovalDenied, BatchError
 from stepwell.sdk.handles import WORKFLOW_FILE, caller_line
 from stepwell.sdk.options import StepOptions, given_options, read_options
 from stepwell.sdk.runtime import runtime
-from stepwell.sdk.scope import enter_scope, leave_scope
+from stepwell.sdk.scope import check_name, enter_scope, leave_scope
 from stepwell.sdk.step import Step, check_undo, function_options, step_name
 
 MAX_CONCURRENCY = 1000  # the host answers 1024 calls of a run at one time
@@ -111,6 +111,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_undo(self.options, self.name)
+        check_name(self.name)
 
     def arguments(self, item: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return how `fn` gets an item."""

@@ -27,6 +27,7 @@ from uuid import UUID
 _STORED = "return JSON values, dataclasses, dates, Decimal, bytes, sets or tuples"
 TAG = "$"
 MAX_DEPTH = 56  # nesting of the JSON; the host's own limit on a frame, which wraps it, is 64
+MAX_PARTS = 99_000  # values in values; the host's own limit on a frame is 100,000
 MAX_ITEMS = 1_000_000  # taken from an iterator, which may have no end
 INT_BITS = 63  # larger integers travel as text: JSON readers elsewhere would round them
 WORKFLOW_MODULE = "workflow"
@@ -50,6 +51,7 @@ def quick_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 _canonical = quick_encoder(_encoder)
+_CONTAINERS = frozenset((list, dict))
 _ATOMS = frozenset((type(None), bool, int, float, str, bytes))
 
 
@@ -77,11 +79,28 @@ def encode(value: Any, where: str = "value") -> Any:
         CodecError: it holds something that the codec does not know; the message names the place and the type.
     """
     try:
-        return _encode(value, where, 0)
+        encoded = _encode(value, where, 0)
+        if type(encoded) in _CONTAINERS:
+            _check_parts(encoded, where)
     except (CodecError, MemoryError):
         raise
     except Exception as error:  # the value's own code: properties, iterators, `__str__`
         raise CodecError(f"{where} cannot be stored: {_reason(error)}") from error
+    return encoded
+
+
+def _check_parts(encoded: Any, where: str) -> None:
+    parts, containers = 0, [encoded]
+    while containers:
+        container: Any = containers.pop()
+        parts += len(container) or 1
+        inner = container.values() if type(container) is dict else container
+        containers += [item for item in inner if type(item) in _CONTAINERS]
+    if parts > MAX_PARTS:
+        raise CodecError(
+            f"{where} has {parts} parts, at most {MAX_PARTS} can be stored; pass it as text (json.dumps) or bytes, or "
+            "save it with artifacts.save() and pass the name on"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -196,7 +196,8 @@ class WorkflowContext:
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the run is; shown to whoever waits for it."""
-        runtime().note("progress", done=float(done), total=None if total is None else float(total), message=message)
+        whole = None if total is None else float(total)
+        runtime().note("progress", done=float(done), total=whole, message=str(message))
 
     def budget(self) -> Any:
         """Return `{"limit_usd", "spent_usd", "remaining_usd"}` of the run; no limit and no rest are None."""

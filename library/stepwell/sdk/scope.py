@@ -14,6 +14,7 @@ from typing import Any
 _ESCAPES = {ord(char): f"%{ord(char):02x}" for char in "%/#@~!"}
 _LEVEL = re.compile(r"[^/~]~\d*/")
 MAX_NAME = 200  # characters of the name of a step or call
+MAX_PLACE = 1700  # characters of a key; the host takes 2000, with what is put behind it
 
 
 @dataclass(slots=True)
@@ -43,11 +44,12 @@ class Scope:
         Raises:
             ValueError: another call in this scope has it.
         """
+        check_name(key, "key", MAX_PLACE)
         name = escape(key)
         if name in self._counts:
             raise ValueError(f"key={key!r} is used twice here; give every call its own")
         self._counts[name] = 1
-        return f"{self.path}{name}"
+        return check_place(f"{self.path}{name}")
 
     def number(self, kind: str) -> int:
         """Return a hash for an object made here: the same on every replay, which an address is not."""
@@ -56,11 +58,10 @@ class Scope:
 
     def key(self, name: str) -> str:
         """Return the next key for a call of that name."""
-        if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise ValueError(f"a name is 1 to {MAX_NAME} printable characters, not {name[:60]!r}")
+        check_name(name)
         name = escape(name)
         count = self._counts[name] = self._counts.get(name, 0) + 1
-        return f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}"
+        return check_place(f"{self.path}{name}" if count == 1 else f"{self.path}{name}#{count}")
 
     @property
     def inner_origin(self) -> str:
@@ -75,6 +76,26 @@ class Scope:
     def inside(self, path: str) -> "Scope":
         """Return a scope of another path in the same attempt, or in the body."""
         return Scope(path, self.ordered, self.step, self.attempt, origin=self.inner_origin)
+
+
+def check_name(name: object, what: str = "name", most: int = MAX_NAME) -> None:
+    """Raise ValueError if a step or call cannot have that name or key."""
+    if not isinstance(name, str) or not 0 < len(name) <= most or not name.isprintable():
+        raise ValueError(f"a {what} is 1 to {most} printable characters, not {str(name)[:60]!r}")
+
+
+def check_place(key: str) -> str:
+    """Return the key of a call or step.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if len(key) > MAX_PLACE:
+        raise ValueError(
+            f"{key[:60]}... is nested too deep: its place in the program has {len(key)} characters, at most "
+            f"{MAX_PLACE}; nest fewer steps and branches, or give them shorter names"
+        )
+    return key
 
 
 def escape(name: str) -> str:

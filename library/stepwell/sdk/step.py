@@ -14,7 +14,7 @@ from stepwell.sdk.function_context import FunctionContext, wants_context
 from stepwell.sdk.handles import HostFunction
 from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, StepReport, drive, runtime
-from stepwell.sdk.scope import Scope, depth_of, enter_scope, leave_scope
+from stepwell.sdk.scope import Scope, check_name, check_place, depth_of, enter_scope, leave_scope
 
 NO_WORK: Any = object()
 
@@ -34,7 +34,10 @@ class Step(Deferred):
         key: str | None = None,
     ) -> None:
         check_undo(options, name)
-        super().__init__(f"the step {name!r}", line, self._run)
+        check_name(name)
+        self._scope = runtime().scope()
+        place = self._scope.claim(options.key) if options.key else self._scope.key(name) if key is None else key
+        super().__init__(f"the step {name!r}", line, self._run, check_place(place))
         self.name = name
         self.span = (0.0, 0.0)
         """When its first attempt began and its result came, in unix seconds; the same on a replay."""
@@ -46,8 +49,6 @@ class Step(Deferred):
         self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
         self._is_last = True
-        self._scope = runtime().scope()
-        self.key = key or (self._scope.claim(options.key) if options.key else self._scope.key(name))
         self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
 

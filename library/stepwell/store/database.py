@@ -54,10 +54,10 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 value = fn(connection)
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
-            connection.execute("COMMIT")
             return value
 
         return await self._guarded(self._writer, transact)
@@ -70,7 +70,7 @@ class Database:
             try:
                 return fn(connection)
             finally:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
 
         return await self._guarded(self._reader, snapshot)
 
@@ -179,6 +179,12 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT_PAGES}")
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # A full disk and errors of input and output have ended the transaction already.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     scripts = sorted(
         (entry for entry in resources.files("stepwell.store.migrations").iterdir() if entry.name.endswith(".sql")),
@@ -201,8 +207,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
 
 

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import resource
+import sqlite3
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from durability.scenarios.staging import Stage, staging
+from stepwell.engine.live import Signals
+from stepwell.engine.recorder import Lease, Recorder
 from stepwell.errors import StoreError
 from stepwell.model import RunStatus
+from stepwell.store import runs
+from stepwell.store.database import open_database
 from stepwell_server import Session
 from support.server import make_home
 from support.workers import Worker, Workers
@@ -57,6 +62,29 @@ def no_room(worker: Worker) -> Generator[None, None, None]:
         yield
     finally:
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def run_out(connection: sqlite3.Connection) -> None:
+    """Do as SQLite does where the disk is full: it ends the transaction by itself."""
+    connection.execute("ROLLBACK")
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_is_told_as_such_to_all_who_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runs, "holds", lambda *_: True)
+    async with open_database(tmp_path / "x.db") as database:
+        for use in (database.read, database.write):
+            with pytest.raises(StoreError, match="disk is full"):
+                await use(run_out)
+        recorder, leases = Recorder(database, "w", Signals()), [Lease("one", 1), Lease("two", 1)]
+        async with recorder.serve():
+            for lease, write in zip(leases, (lambda c: c.execute("SELECT 1"), run_out), strict=True):
+                recorder.add(lease, write)
+            for lease in leases:
+                with pytest.raises(StoreError, match="disk is full"):
+                    await recorder.durable(lease)
+        assert await database.write(lambda c: c.execute("SELECT 1").fetchone()[0]) == 1
 
 
 @pytest.mark.slow
