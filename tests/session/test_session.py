@@ -178,8 +178,10 @@ async def test_several_sessions_share_one_home_at_the_same_time(tmp_path: Path) 
         assert done.output == {"charged": 3, "language": "en"}
 
 
+@pytest.mark.row("S17")
 @pytest.mark.asyncio
 async def test_without_a_home_it_has_one_that_ends_with_it() -> None:
+    """What a store in memory is elsewhere, for tests and for trying things out: nothing is left of it."""
     async with asyncio.timeout(60):
         async with Session() as session:
             path = session.app.home.path
@@ -190,6 +192,9 @@ async def test_without_a_home_it_has_one_that_ends_with_it() -> None:
     assert not path.exists()
     with pytest.raises(RuntimeError, match="not open"):
         await session.run("greet", name="Bob")
+    async with asyncio.timeout(60), Session() as later:
+        assert (await later.app.engine.list()).items == ()
+        assert await later.list_workflows() == []
 
 
 @pytest.mark.asyncio

@@ -78,7 +78,9 @@ async def nap(fn: FunctionContext):
     return fn.should_retry()
 
 async def run(ctx):
-    return [await ctx.step(charge, 7), await ctx.step(nap)]
+    done = [await ctx.step(charge, 7), await ctx.step(nap)]
+    ctx.logger.warning("done", replayed=ctx._is_replay, last=done[-1])
+    return done
 """
 
 
@@ -94,7 +96,7 @@ async def test_a_function_knows_its_attempt_logs_with_fields_sleeps_and_keeps_st
     assert lines[:3] == [
         ("info", "trying order=7 share=50%"), ("warning", "1 of 3 order=7"), ("info", "again? last=False other=False"),
     ]  # fmt: skip
-    assert lines[8] == ("info", "again? last=True other=False")
+    assert lines[8:] == [("info", "again? last=True other=False"), ("warning", "done replayed=False last=False")]
 
 
 TRIED = """

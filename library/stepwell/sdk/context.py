@@ -1,6 +1,7 @@
 """`ctx`: what a workflow can ask for by name."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from uuid import UUID
 from stepwell.sdk import combining
 from stepwell.sdk.agents import make_agent
 from stepwell.sdk.batch import read_plan, run_batch, run_map, step_options
+from stepwell.sdk.function_context import FieldLogger
 from stepwell.sdk.handles import WORKFLOW_FILE, HostFunction, caller_line
 from stepwell.sdk.options import MAX_SECONDS, NAMES
 from stepwell.sdk.runtime import Deferred, operate, runtime
@@ -62,6 +64,13 @@ class WorkflowContext:
     def is_replay(self) -> bool:
         """Whether recorded results are still being restored."""
         return runtime().replaying
+
+    _is_replay = is_replay  # its name on AGNT5's pages
+
+    @property
+    def logger(self) -> FieldLogger:
+        """A logger whose lines become logs of the run: `ctx.logger.info("paid", order=7)`."""
+        return FieldLogger(logging.getLogger(runtime().info.workflow))
 
     def step(self, first: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run work once and record its result.
