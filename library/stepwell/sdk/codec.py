@@ -24,6 +24,8 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
+from stepwell.sdk.quick_json import quick_encoder
+
 _STORED = "return JSON values, dataclasses, dates, Decimal, bytes, sets or tuples"
 TAG = "$"
 MAX_DEPTH = 56  # nesting of the JSON; the host's own limit on a frame, which wraps it, is 64
@@ -31,22 +33,6 @@ MAX_PARTS = 99_000  # values in values; the host's own limit on a frame is 100,0
 MAX_ITEMS = 1_000_000  # taken from an iterator, which may have no end
 INT_BITS = 63  # larger integers travel as text: JSON readers elsewhere would round them
 WORKFLOW_MODULE = "workflow"
-
-
-def quick_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """Return the same as `encoder.encode` for values that hold no cycle.
-
-    That one builds its parts anew for each value, which takes longer than most values do.
-    """
-    make: Any = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # an interpreter without the C part of the standard library
-        return encoder.encode
-    quote = json.encoder.encode_basestring_ascii if encoder.ensure_ascii else json.encoder.encode_basestring
-    parts = make(
-        None, encoder.default, quote, None, encoder.key_separator, encoder.item_separator,
-        encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
-    )  # fmt: skip
-    return lambda value: "".join(parts(value, 0))
 
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -6,7 +6,7 @@ import select
 import threading
 from typing import Any
 
-from stepwell.sdk.codec import quick_encoder
+from stepwell.sdk.quick_json import quick_encoder
 from stepwell_sandbox.wire import HEADER
 
 READ_BYTES = 65536
