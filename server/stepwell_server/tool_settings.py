@@ -90,13 +90,15 @@ class OpenApiSettings(_Section):
     base_url: Annotated[str, AfterValidator(_check_url)] | None = None
     """Where the service is; what the document says unless given."""
     headers: dict[str, str] = {}
+    auth: dict[str, str] = {}
+    """By security scheme of the document: a key, a token, or `user:password`."""
     timeout_s: Seconds = 60.0
 
     def api(self, name: str, home: Path) -> OpenApi:
         """Return it as the library has it."""
         away = self.document.startswith(("http://", "https://"))
         document = self.document if away else str(home / Path(self.document).expanduser())
-        return OpenApi(name, document, self.base_url or "", self.headers, self.timeout_s)
+        return OpenApi(name, document, self.base_url or "", self.headers, self.timeout_s, self.auth)
 
 
 class PythonSettings(_Section):

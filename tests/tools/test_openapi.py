@@ -199,7 +199,165 @@ def test_a_document_of_references_without_end_is_bounded() -> None:
         "paths": paths,
         "components": {"schemas": schemas, "parameters": {"P": looped}},
     }
-    (operation,) = read_operations(document)
+    (operation,) = read_operations(document).found
     assert len(json.dumps(operation.schema)) < 70_000
     with pytest.raises(BadDocument):
         read_operations({"openapi": 3})
+
+
+def named(name: str, place: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "in": place, "schema": {}, **more}
+
+
+WIDE: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "security": [{"key": [], "place": []}, {"login": []}],
+    "paths": {
+        "/find/{ids}/{at}": {
+            "get": {
+                "operationId": "find",
+                "parameters": [
+                    named("ids", "path", style="label", explode=True),
+                    named("at", "path", style="matrix"),
+                    named("filter", "query", style="deepObject"),
+                    named("tags", "query", style="pipeDelimited"),
+                    named("page", "query", explode=False),
+                    {"name": "where", "in": "query", "content": {"application/json": {"schema": {"type": "object"}}}},
+                    named("session", "cookie"),
+                    named("X-Parts", "header", explode=True),
+                ],
+            }
+        },
+        "/upload": {
+            "post": {
+                "operationId": "upload",
+                "security": [],
+                "requestBody": {
+                    "content": {
+                        "multipart/form-data": {
+                            "schema": {
+                                "type": "object",
+                                "properties": {
+                                    "title": {"type": "string"},
+                                    "file": {"type": "string", "format": "binary"},
+                                    "about": {"type": "object"},
+                                },
+                            }
+                        }
+                    }
+                },
+            }
+        },
+        "/order": {
+            "post": {
+                "operationId": "order",
+                "security": [{"login": []}],
+                "requestBody": {
+                    "content": {
+                        "application/x-www-form-urlencoded": {
+                            "schema": {"type": "object"},
+                            "encoding": {"items": {"style": "deepObject"}},
+                        }
+                    }
+                },
+            }
+        },
+        "/raw": {
+            "put": {"operationId": "raw", "security": [{"token": []}], "requestBody": {"content": {"image/png": {}}}}
+        },
+        "/odd": {
+            "get": {"operationId": "odd", "parameters": [named("x", "query", style="tableau")]},
+            "post": {"operationId": "certified", "security": [{"certificate": []}]},
+            "put": {"operationId": "strange", "parameters": 5},
+        },
+        "/gap/{id}": {
+            "get": {"operationId": "gap", "parameters": [named("since", "query", schema={"default": "2020-01-01"})]}
+        },
+    },
+    "components": {
+        "securitySchemes": {
+            "key": {"type": "apiKey", "in": "query", "name": "api_key"},
+            "place": {"type": "apiKey", "in": "cookie", "name": "tenant"},
+            "login": {"type": "http", "scheme": "basic"},
+            "token": {"type": "oauth2", "flows": {}},
+            "certificate": {"type": "mutualTLS"},
+        }
+    },
+}
+
+
+@pytest.mark.asyncio
+async def test_arguments_and_keys_are_written_as_services_want_them(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(WIDE, sort_keys=False))
+    for path in ("/v1/find/.a%2Fb.c/;at=1,2", "/v1/upload", "/v1/order", "/v1/raw"):
+        site.page(path, b"")
+    auth = {"key": "k 1", "place": "north", "login": "ada:pw", "token": "t0"}
+    api = OpenApi("wide", str(tmp_path / "wide.yaml"), site.url("/v1", "127.0.0.1"), auth=auth)
+    async with open_toolbox(network=local(), apis=[api]) as box:
+        await box.prepare()
+        where = {"filter": {"a": {"b": [1, 2]}}, "tags": ["x", "y z"], "page": {"n": 3}, "where": {"q": "ü"}}
+        await call(box, "wide.find", ids=["a/b", "c"], at=[1, 2], session="s;1", X_Parts={"k": True}, **where)
+        files = {"title": "T", "file": {"base64": "AAE=", "filename": 'a".png'}, "about": {"n": 1}}
+        await call(box, "wide.upload", body=files)
+        await call(box, "wide.order", body={"name": "a b", "items": [{"price": 5}], "kinds": ["x", "y"]})
+        await call(box, "wide.raw", body={"base64": "AAE="})
+        with pytest.raises(ToolFailure, match="base64 holds no base64"):
+            await call(box, "wide.raw", body={"base64": "?"})
+        found, upload, order, raw = site.received
+        assert found.query == (
+            "api_key=k%201&filter[a][b][0]=1&filter[a][b][1]=2&tags=x%7Cy%20z&page=n%2C3&where=%7B%22q%22%3A%20%22%C3%BC%22%7D"
+        )
+        assert (found.headers["cookie"], found.headers["x-parts"]) == ("tenant=north; session=s%3B1", "k=true")
+        kind, boundary = upload.headers["content-type"].split("; boundary=")
+        parts = upload.body.decode("latin-1").split(f"--{boundary}")
+        assert (kind, "authorization" in upload.headers) == ("multipart/form-data", False)
+        assert [part.strip().replace("\r\n", "|") for part in parts[1:]] == [
+            'Content-Disposition: form-data; name="title"||T',
+            'Content-Disposition: form-data; name="file"; filename="a%22.png"|Content-Type: application/octet-stream||\x00\x01',
+            'Content-Disposition: form-data; name="about"|Content-Type: application/json||{"n": 1}',
+            "--",
+        ]
+        assert order.body == b"name=a+b&items%5B0%5D%5Bprice%5D=5&kinds=x&kinds=y"
+        assert order.headers["authorization"] == "Basic YWRhOnB3"
+        assert (raw.body, raw.headers["content-type"], raw.headers["authorization"]) == (
+            b"\0\1",
+            "image/png",
+            "Bearer t0",
+        )
+
+
+@pytest.mark.asyncio
+async def test_operations_that_cannot_be_called_are_named_with_their_lines(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text(text := yaml.safe_dump(WIDE, sort_keys=False))
+    line = text.split("\n").index("  /odd:") + 2
+    site.page("/v1/order", b"", status="401 Unauthorized")
+    api = OpenApi("wide", str(tmp_path / "wide.yaml"), site.url("/v1", "127.0.0.1"))
+    unknown = replace(api, name="unknown", auth={"tokn": "x"})
+    async with open_toolbox(network=local(), apis=[api, unknown]) as box:
+        await box.prepare()
+        names = [spec.name for spec in box.list_tools() if spec.name.startswith("wide.")]
+        assert names == ["wide.find", "wide.order", "wide.raw", "wide.upload"]
+        (wide, other) = box.problems
+        assert (
+            f"line {line}: GET /odd is left out: the style 'tableau' of parameters in the query is not supported"
+            in wide
+        )
+        assert "POST /odd is left out: its security scheme 'certificate' (mutualTLS) is not supported" in wide
+        assert "PUT /odd is left out: it is built in a way that cannot be read" in wide
+        assert "GET /gap/{id} is left out: its path has {id}, which no parameter describes" in wide
+        assert """openapi.unknown.auth: it has no security scheme 'tokn' (did you mean "token"?)""" in other
+        with pytest.raises(ToolFailure) as caught:
+            await call(box, "wide.order", body={})
+        assert caught.value.hint == (
+            "It wants to know who calls: the operator can set login in [openapi.wide.auth] of stepwell.toml."
+        )
+
+
+@pytest.mark.asyncio
+async def test_keys_do_not_go_where_only_a_document_from_elsewhere_says(site: Site) -> None:
+    text = json.dumps(DOCUMENT | {"servers": [{"url": "https://elsewhere.example/v1"}]})
+    site.page("/openapi.json", text.encode())
+    api = OpenApi("shop", site.url("/openapi.json", "127.0.0.1"), headers={"Authorization": "Bearer t"})
+    async with open_toolbox(network=local(), apis=[api]) as box:
+        await box.prepare()
+        assert 'give base_url = "https://elsewhere.example/v1" if that is right' in box.problems[0]

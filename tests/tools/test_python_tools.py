@@ -61,6 +61,11 @@ def odd() -> object:
     return object()
 
 
+@tool
+def wrong() -> dict[str, int]:
+    return {"n": "many"}
+
+
 def not_a_tool() -> None: ...
 '''
 
@@ -71,7 +76,7 @@ async def test_decorated_functions_are_tools(tmp_path: Path) -> None:
     async with open_toolbox(modules=[PythonModule("own", file=tmp_path / "own.py")]) as box:
         await box.prepare()
         specs = {spec.name: spec for spec in box.list_tools() if spec.name.startswith("own.")}
-        assert set(specs) == {"own.area", "own.pay", "own.import_", "own.fail", "own.slow", "own.odd"}
+        assert set(specs) == {"own.area", "own.pay", "own.import_", "own.fail", "own.slow", "own.odd", "own.wrong"}
         assert signature(specs["own.pay"]) == "own.pay(amount: int) -> dict"
         assert (specs["own.area"].read_only, specs["own.pay"].idempotent) == (True, True)
         assert specs["own.area"].description == "Return the area of a box."
@@ -97,6 +102,13 @@ async def test_errors_of_functions_are_errors_of_tools(tmp_path: Path) -> None:
             ("area", {"box": {"width": "x"}}, "invalid_arguments", False, "box.width must be int"),
             ("area", {"box": {"width": 1}, "unit": "km"}, "invalid_arguments", False, "unit must be one of"),
             ("odd", {}, "bad_answer", False, "its value is no JSON"),
+            (
+                "wrong",
+                {},
+                "bad_answer",
+                False,
+                "the call was made, and its result is not what the function declares: n: ",
+            ),
         ):
             with pytest.raises(ToolFailure) as caught:
                 await call(box, f"own.{name}", **arguments)

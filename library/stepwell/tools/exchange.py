@@ -133,7 +133,7 @@ def translated(tool: str, request: Request, timeout_s: float, *, safe: bool) -> 
         raise failure(tool, message, code="connection_failed", retryable=True) from error
 
 
-def http_failure(tool: str, answer: Answer) -> ToolFailure:
+def http_failure(tool: str, answer: Answer, *, hint: str = "") -> ToolFailure:
     """Return the error of an answer with status 400 or more."""
     said = "" if is_binary(answer.body, answer.content_type) else clean(answer.text, EXCERPT_CHARS)
     return failure(
@@ -141,6 +141,7 @@ def http_failure(tool: str, answer: Answer) -> ToolFailure:
         f"{tool}: {answer.target.shown} answered {answer.status} {answer.reason}" + (f": {said}" if said else ""),
         code="http_error",
         retryable=answer.status == 429 or answer.status >= 500,
+        hint=hint,
     )
 
 

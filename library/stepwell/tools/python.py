@@ -14,15 +14,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from stepwell.host_tools import ATTRIBUTE, Marked
 from stepwell.model import Json, JsonObject
 from stepwell.ports import Binary, CallContext, ToolSpec
 from stepwell.sdk.exceptions import ToolError
+from stepwell.tools.loaded import LoadedSource, NotLoaded
 from stepwell.tools.messages import clean, failure, invalid
-from stepwell.tools.mistakes import dotted
 from stepwell.tools.sources import make_identifier
 from stepwell.tools.tool import OutcomeUnknown, Tool
 
@@ -40,41 +40,20 @@ class PythonModule:
     file: Path | None = None
 
 
-class PythonSource:
-    """A `Source`: the module is loaded when a tool of it is looked for, in a thread."""
+class PythonSource(LoadedSource):
+    """The functions of one module, which is loaded in a thread."""
 
     def __init__(self, module: PythonModule, namespace: str) -> None:
-        self.name = namespace
-        self.section = dotted(["python", module.name])
-        self.revision = 0
-        self.problem = ""
+        super().__init__(namespace, "python", module.name)
         self._module = module
-        self._tools: list[Tool] = []
-        self._loading: asyncio.Task[None] | None = None
 
-    def tools(self) -> Sequence[Tool]:
-        """Return the functions, none before the module was loaded."""
-        return self._tools
-
-    async def prepare(self, missing: str = "") -> None:
-        """Load the module, once."""
-        if self._loading is None:
-            self._loading = asyncio.create_task(self._load())
-        await asyncio.wait([self._loading])
-
-    async def close(self) -> None:
-        """Give up loading."""
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait([self._loading])
-
-    async def _load(self) -> None:
+    async def _load(self) -> tuple[Sequence[Tool], str]:
         try:
             async with asyncio.timeout(LOAD_S):
-                self._tools = await _in_thread(lambda: _load_tools(self._module, self.name))
-            self.revision += 1
-        except (Exception, SystemExit) as error:  # noqa: BLE001  the operator's own code: whatever is wrong with it is told to them
-            self.problem = clean(f"python {self._module.name}: {type(error).__name__}: {error}", 500)
+                return await _in_thread(lambda: _load_tools(self._module, self.name)), ""
+        # The operator's own code: whatever is wrong with it is told to them.
+        except (Exception, SystemExit) as error:
+            raise NotLoaded(f"{type(error).__name__}: {error}") from error
 
 
 class FunctionTool:
@@ -85,6 +64,7 @@ class FunctionTool:
         self._marked = marked
         self._model = _arguments_model(function)
         self._keyed = KEY in inspect.signature(function).parameters
+        self._result = _result_check(function)
         schema = self._model.model_json_schema()
         self.spec = ToolSpec(
             name=name,
@@ -110,12 +90,12 @@ class FunctionTool:
         try:
             async with asyncio.timeout(self._marked.timeout_s):
                 if inspect.iscoroutinefunction(self._function):
-                    value = await self._function(**given)
+                    value = await asyncio.to_thread(self._plain, await self._function(**given))
                 else:
-                    value = await asyncio.to_thread(self._function, **given)
+                    value = await asyncio.to_thread(lambda: self._plain(self._function(**given)))
             if isinstance(value, bytes) and context.save is not None:
-                return await context.save(Binary(value, "application/octet-stream"))
-            return to_jsonable_python(value)
+                value = await context.save(Binary(value, "application/octet-stream"))
+            return to_jsonable_python(value) if isinstance(value, bytes) else value
         except TimeoutError as error:
             message = f"{spec.name}: no answer within {self._marked.timeout_s:g} s"
             if not spec.repeatable:
@@ -123,19 +103,48 @@ class FunctionTool:
             raise failure(spec.name, message, code="timeout", retryable=True) from error
         except ToolError as error:
             raise failure(spec.name, f"{spec.name}: {error}", code=error.code, retryable=error.retryable) from error
+        except _Misfit as error:
+            message = f"{spec.name}: the call was made, and its result is not what the function declares: {error}"
+            raise failure(spec.name, message, code="bad_answer") from error
         except PydanticSerializationError as error:
             raise failure(spec.name, f"{spec.name}: its value is no JSON: {error}", code="bad_answer") from error
         except (Exception, SystemExit) as error:
             raise failure(spec.name, f"{spec.name}: {type(error).__name__}: {error}", code="tool_error") from error
 
+    def _plain(self, value: Any) -> Any:
+        """Return the value as JSON, bytes as they are."""
+        if self._result is not None:
+            try:
+                self._result.validate_python(value)
+            except ValidationError as error:
+                raise _Misfit(_first_mistake(error)) from error
+        return value if isinstance(value, bytes) else to_jsonable_python(value)
+
     def _read(self, arguments: JsonObject) -> dict[str, Any]:
         try:
             read = self._model.model_validate(arguments)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise invalid(self.spec.name, f"{self.spec.name}: {where}: {first['msg']}") from error
+            raise invalid(self.spec.name, f"{self.spec.name}: {_first_mistake(error)}") from error
         return {name: getattr(read, name) for name in read.model_fields_set}
+
+
+class _Misfit(Exception):
+    """A result that is not what its function declares."""
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _result_check(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    """Return what checks results against the function's own annotation; None where that says nothing to check."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    try:
+        return TypeAdapter(hints["return"]) if "return" in hints else None
+    except PydanticUserError:  # a class that pydantic knows nothing of
+        return None
 
 
 async def _in_thread(load: Callable[[], list[Tool]]) -> list[Tool]:

@@ -1,36 +1,28 @@
 """From an OpenAPI document (3.0 or 3.1) to operations with schemas of their own."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from stepwell.model import Json, JsonObject
 from stepwell.tools.messages import clean
+from stepwell.tools.openapi.contents import Content, read_content
+from stepwell.tools.openapi.schemas import described, resolved, with_definitions
+from stepwell.tools.openapi.security import Needs, Scheme, read_needs, read_schemes
+from stepwell.tools.openapi.styles import Parameter, read_style
 from stepwell.tools.sources import make_identifier
 
 MAX_OPERATIONS = 5000
-MAX_DEFINITIONS = 200  # schemas that one operation may refer to
-MAX_SCHEMA_BYTES = 64 * 1024
-MAX_DEPTH = 40
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 BODY = "body"
-Place = Literal["path", "query", "header", "cookie"]
+_SET_ELSEWHERE = {"authorization", "accept", "content-type"}  # by configuration, or by the call itself
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_MALFORMED = (AttributeError, TypeError, KeyError, RecursionError)
 
 
 class BadDocument(Exception):
     """The document cannot be used; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """An argument that goes into the URL or the headers."""
-
-    argument: str
-    name: str
-    """As the service knows it."""
-    place: Place
-    explode: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +34,38 @@ class Operation:
     path: str
     description: str
     parameters: tuple[Parameter, ...]
-    body: Literal["", "json", "form", "text"]
+    content: Content | None
+    needs: Needs
+    base: str
+    """Where it is, if it is elsewhere than the others."""
     schema: JsonObject
     returns: str
 
 
-def read_operations(document: JsonObject) -> list[Operation]:
-    """Return the operations by name; one that cannot be read is left out.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An operation that is no tool, and why."""
+
+    path: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What a document describes."""
+
+    base: str
+    """The first server's address as the document has it; empty if it names none."""
+    schemes: Mapping[str, Scheme | str]
+    found: list[Operation]
+    left_out: list[LeftOut]
+
+
+def read_operations(document: JsonObject, *, identified: bool = False) -> Operations:
+    """Return the operations by name, and those that cannot be called from here.
+
+    `identified` says that the operator gives headers, which may say who calls in any way.
 
     Raises:
         BadDocument: it is no OpenAPI 3 document.
@@ -59,21 +76,27 @@ def read_operations(document: JsonObject) -> list[Operation]:
         raise BadDocument(
             "it is no OpenAPI 3 document" + (": Swagger 2 is not supported" if "swagger" in document else "")
         )
-    found: list[Operation] = []
+    made = Operations(_find_base(document), read_schemes(document), [], [])
     taken: set[str] = set()
     for path, item in cast(Mapping[str, Json], paths).items():
-        shared = _resolved(document, item)
+        shared = resolved(document, item)
         for method in METHODS:
-            if isinstance(operation := shared.get(method), dict) and len(found) < MAX_OPERATIONS:
-                made = _read(document, path, method, operation, shared, taken)
-                taken.add(made.name)
-                found.append(made)
-    return found
+            if method not in shared or len(made.found) >= MAX_OPERATIONS:
+                continue
+            try:
+                operation = _read(document, None if identified else made.schemes, path, method, shared, taken)
+            except ValueError as error:
+                made.left_out.append(LeftOut(path, method, str(error)))
+            except _MALFORMED as error:
+                made.left_out.append(LeftOut(path, method, f"it is built in a way that cannot be read: {error}"))
+            else:
+                taken.add(operation.name)
+                made.found.append(operation)
+    return made
 
 
-def find_base(document: JsonObject) -> str:
-    """Return the first server's address as the document has it; empty if it names none."""
-    servers = document.get("servers")
+def _find_base(holder: JsonObject) -> str:
+    servers = holder.get("servers")
     if not isinstance(servers, list) or not servers or not isinstance(servers[0], dict):
         return ""
     url = str(servers[0].get("url") or "")
@@ -83,29 +106,34 @@ def find_base(document: JsonObject) -> str:
 
 
 def _read(
-    document: JsonObject, path: str, method: str, operation: JsonObject, shared: JsonObject, taken: set[str]
+    document: JsonObject,
+    schemes: Mapping[str, Scheme | str] | None,
+    path: str,
+    method: str,
+    shared: JsonObject,
+    taken: set[str],
 ) -> Operation:
+    operation: JsonObject = shared[method]
     named = operation.get("operationId") or f"{method}_{path.strip('/').replace('{', '').replace('}', '')}"
     properties: JsonObject = {}
     required: list[str] = []
     parameters: list[Parameter] = []
-    known: dict[tuple[str, str], JsonObject] = {}
-    for given in [*(shared.get("parameters") or []), *(operation.get("parameters") or [])]:
-        parameter = _resolved(document, given)
-        known[(str(parameter.get("name")), str(parameter.get("in")))] = parameter  # the operation's own count
-    for (name, place), parameter in known.items():
-        if place not in ("path", "query", "header") or (place == "header" and name.lower() in _SET_ELSEWHERE):
-            continue
+    for given in _parameters(document, operation, shared):
+        name, place = str(given["name"]), str(given["in"])
         argument = make_identifier(name, {*properties, BODY}, ())
-        properties[argument] = _described(parameter.get("schema") or {"type": "string"}, parameter)
-        if parameter.get("required") is True or place == "path":
+        style, explode = read_style(given, place)
+        properties[argument] = described(_schema(given), given)
+        if given.get("required") is True or place == "path":
             required.append(argument)
-        explode = parameter.get("explode")
-        parameters.append(Parameter(argument, name, place, place == "query" if explode is None else explode is True))
-    body, schema, needed = _body(document, operation)
-    if body:
-        properties[BODY] = schema
-        required += [BODY] if needed else []
+        reserved = given.get("allowReserved") is True
+        parameters.append(Parameter(argument, name, given["in"], style, explode, reserved))
+    undescribed = set(_PLACEHOLDER.findall(path)) - {each.name for each in parameters if each.place == "path"}
+    if undescribed:
+        raise ValueError(f"its path has {{{min(undescribed)}}}, which no parameter describes")
+    body = read_content(document, operation)
+    if body is not None:
+        properties[BODY] = body[1]
+        required += [BODY] if body[0].required else []
     said = clean(str(operation.get("description") or operation.get("summary") or f"{method.upper()} {path}"), 2000)
     return Operation(
         make_identifier(str(named), taken),
@@ -113,111 +141,42 @@ def _read(
         path,
         said,
         tuple(parameters),
-        body,
-        _with_definitions(document, {"type": "object", "properties": properties, "required": required}),
+        body[0] if body else None,
+        read_needs(document, operation, schemes),
+        _find_base(operation) or _find_base(shared),
+        with_definitions(document, {"type": "object", "properties": properties, "required": required}),
         _returns(document, operation),
     )
 
 
-_SET_ELSEWHERE = {"authorization", "accept", "content-type"}  # by configuration, or by the call itself
+def _parameters(document: JsonObject, operation: JsonObject, shared: JsonObject) -> list[JsonObject]:
+    known: dict[tuple[str, str], JsonObject] = {}
+    for given in [*(shared.get("parameters") or []), *(operation.get("parameters") or [])]:
+        parameter = resolved(document, given)
+        if not isinstance(parameter.get("name"), str) or not isinstance(parameter.get("in"), str):
+            if parameter or not isinstance(given, dict) or "$ref" not in given:
+                raise ValueError("a parameter has no name or no place")
+            continue  # a reference to nothing
+        known[(parameter["name"], parameter["in"])] = parameter  # the operation's own count
+    return [p for (name, place), p in known.items() if place != "header" or name.lower() not in _SET_ELSEWHERE]
 
 
-def _body(document: JsonObject, operation: JsonObject) -> tuple[Literal["", "json", "form", "text"], JsonObject, bool]:
-    if "requestBody" not in operation:
-        return "", {}, False
-    body = _resolved(document, operation["requestBody"])
-    content: JsonObject = body.get("content") or {}
-    kinds: tuple[tuple[str, Literal["json", "form", "text"]], ...] = (
-        ("application/json", "json"), ("application/x-www-form-urlencoded", "form"), ("text/plain", "text"),
-    )  # fmt: skip
-    for media, kind in kinds:
-        if media in content:
-            schema = _described(content[media].get("schema") or {}, body)
-            return kind, schema, body.get("required") is True
-    json_like = next((media for media in content if media.endswith("+json")), None)
-    if json_like is not None:
-        return "json", _described(content[json_like].get("schema") or {}, body), body.get("required") is True
-    return "text", {"type": "string"}, body.get("required") is True
-
-
-def _described(schema: JsonObject, around: JsonObject) -> JsonObject:
-    said = around.get("description")
-    if isinstance(said, str) and "$ref" not in schema and "description" not in schema:
-        return schema | {"description": clean(said, 500)}
-    return schema
+def _schema(parameter: JsonObject) -> JsonObject:
+    if "schema" in parameter:
+        return parameter["schema"]
+    content: JsonObject = parameter.get("content") or {}
+    return next((each.get("schema") or {} for each in content.values()), {"type": "string"})
 
 
 def _returns(document: JsonObject, operation: JsonObject) -> str:
     for status, answer in (operation.get("responses") or {}).items():
         if str(status).startswith("2"):
-            content: JsonObject = _resolved(document, answer).get("content") or {}
+            content: JsonObject = resolved(document, answer).get("content") or {}
             schema: JsonObject = next(
                 (each.get("schema") or {} for each in content.values() if isinstance(each, dict)), {}
             )
-            schema = _resolved(document, schema)
+            schema = resolved(document, schema)
             return {"object": "dict", "array": "list", "string": "str", "integer": "int"}.get(
                 str(schema.get("type")), "Any"
             )
     return "Any"
-
-
-def _resolved(document: JsonObject, value: Json) -> JsonObject:
-    for _ in range(MAX_DEPTH):
-        if not isinstance(value, dict):
-            return {}
-        reference = value.get("$ref")
-        if not isinstance(reference, str):
-            return value
-        value = _look_up(document, reference)
-    return {}
-
-
-def _look_up(document: JsonObject, reference: str) -> Json:
-    found: Json = document
-    if not reference.startswith("#/"):
-        return None
-    for part in reference[2:].split("/"):
-        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-    return found
-
-
-def _with_definitions(document: JsonObject, schema: JsonObject) -> JsonObject:
-    """Return the schema with what it refers to inside; one that is too large checks nothing of the large part."""
-    definitions: JsonObject = {}
-    made = _rewritten(document, schema, definitions, 0)
-    if definitions:
-        made["$defs"] = definitions
-    if len(json.dumps(made)) > MAX_SCHEMA_BYTES:
-        shown = {name: {"description": "see the service's documentation"} for name in schema["properties"]}
-        return {"type": "object", "properties": shown, "required": schema["required"]}
-    return made | {"additionalProperties": False}
-
-
-def _rewritten(document: JsonObject, value: Json, definitions: JsonObject, depth: int) -> Json:
-    if depth > MAX_DEPTH:
-        return {}
-    if isinstance(value, list):
-        return [_rewritten(document, item, definitions, depth + 1) for item in value]
-    if not isinstance(value, dict):
-        return value
-    reference = value.get("$ref")
-    if isinstance(reference, str):
-        name = reference.rpartition("/")[2]
-        if name not in definitions:
-            if len(definitions) >= MAX_DEFINITIONS:
-                return {}
-            definitions[name] = {}  # known from here on: schemas refer to themselves
-            found = _look_up(document, reference)
-            definitions[name] = _rewritten(document, found if isinstance(found, dict) else {}, definitions, depth + 1)
-        return {"$ref": f"#/$defs/{name}"}
-    return _of_2020({key: _rewritten(document, item, definitions, depth + 1) for key, item in value.items()})
-
-
-def _of_2020(schema: JsonObject) -> JsonObject:
-    # OpenAPI 3.0 has its own words for some of what JSON Schema says.
-    if schema.pop("nullable", False) is True and isinstance(schema.get("type"), str):
-        schema["type"] = [schema["type"], "null"]
-    for bound in ("exclusiveMinimum", "exclusiveMaximum"):
-        if isinstance(schema.get(bound), bool):
-            del schema[bound]
-    return {key: item for key, item in schema.items() if key not in ("xml", "example", "discriminator", "externalDocs")}

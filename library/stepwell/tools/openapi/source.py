@@ -5,26 +5,41 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import yaml
 
 from stepwell.errors import ToolFailure
-from stepwell.model import JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.tools.exchange import Request, WebClient, http_failure, translated
+from stepwell.tools.loaded import LoadedSource, NotLoaded
 from stepwell.tools.messages import clean, failure
-from stepwell.tools.mistakes import dotted
+from stepwell.tools.mistakes import suggest
 from stepwell.tools.network import Refused, read_url
-from stepwell.tools.openapi.operations import BadDocument, Operation, find_base, read_operations
-from stepwell.tools.openapi.tool import OperationTool
+from stepwell.tools.openapi.operations import BadDocument, LeftOut, Operation, Operations, read_operations
+from stepwell.tools.openapi.security import Scheme, choose, prove
+from stepwell.tools.openapi.tool import OperationTool, Service
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream.config import MissingVariable, Reveal, expand
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+MAX_LINES_BYTES = 1024 * 1024  # of a document in which lines are looked for
+MAX_NAMED = 5  # operations that are left out, in one text
 LOAD_S = 30.0
 READ_ONLY = {"GET", "HEAD", "OPTIONS"}
+
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):
+    """Reads what JSON could hold: dates stay texts."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, found) for tag, found in each if not tag.endswith(":timestamp")]
+        for first, each in _SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,55 +53,50 @@ class OpenApi:
     """Where the service is; what the document says unless given, and then subject to the list of hosts."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout_s: float = 60.0
+    auth: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By security scheme of the document: a key, a token, or `user:password` for basic."""
 
 
-class OpenApiSource:
-    """A `Source`: the document is read when a tool of it is looked for."""
+class OpenApiSource(LoadedSource):
+    """The operations of one service; a document that could not be read is tried again for a call."""
+
+    _again = True
 
     def __init__(self, api: OpenApi, namespace: str, web: WebClient, reveal: Reveal) -> None:
-        self.name = namespace
-        self.section = dotted(["openapi", api.name])
-        self.revision = 0
-        self.problem = ""
+        super().__init__(namespace, "openapi", api.name)
         self._api = api
         self._web = web
         self._reveal = reveal
-        self._tools: list[Tool] = []
-        self._loading: asyncio.Task[None] | None = None
-        self._loaded = False
 
-    def tools(self) -> Sequence[Tool]:
-        """Return the operations, none before the document was read."""
-        return self._tools
-
-    async def prepare(self, missing: str = "") -> None:
-        """Read the document if that was not done; one that failed is tried again for a call."""
-        if self._loaded or (self.problem and not missing):
-            return
-        if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self._load())
-        await asyncio.wait([self._loading])
-
-    async def close(self) -> None:
-        """Give up reading."""
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait([self._loading])
-
-    async def _load(self) -> None:
+    async def _load(self) -> tuple[Sequence[Tool], str]:
+        api = self._api
         try:
-            document, operations = await asyncio.to_thread(_read, await self._fetch())
-            base = self._base(document)
+            data = await self._fetch()
+            operations = await asyncio.to_thread(_read, data, identified=bool(api.headers))
+            schemes = self._schemes(operations)
+            tools = [
+                self._tool(operation, self._base(operation.base or operations.base), schemes)
+                for operation in operations.found
+            ]
+            if not tools:
+                self._base(operations.base)
         except (BadDocument, OSError, ToolFailure, Refused, TimeoutError) as error:
-            self.problem = clean(
-                f"openapi {self._api.name}: {self._api.document}: {error or type(error).__name__}", 500
-            )
-            return
-        self._tools = [self._tool(operation, base) for operation in operations]
-        self.problem, self._loaded = "", True
-        self.revision += 1
+            raise NotLoaded(f"{api.document}: {error or type(error).__name__}") from error
+        if not operations.left_out:
+            return tools, ""
+        said = await asyncio.to_thread(_name_left_out, data, operations.left_out)
+        return tools, f"{api.document}: {said}"
 
-    def _tool(self, operation: Operation, base: str) -> OperationTool:
+    def _schemes(self, operations: Operations) -> dict[str, Scheme]:
+        known = {name: scheme for name, scheme in operations.schemes.items() if isinstance(scheme, Scheme)}
+        for name in self._api.auth:
+            if name not in known:
+                raise BadDocument(
+                    f"{self.section}.auth: it has no security scheme {name!r}" + suggest(name, list(known))
+                )
+        return {name: known[name] for name in self._api.auth}
+
+    def _tool(self, operation: Operation, base: str, schemes: Mapping[str, Scheme]) -> OperationTool:
         spec = ToolSpec(
             name=f"{self.name}.{operation.name}",
             description=operation.description,
@@ -97,12 +107,28 @@ class OpenApiSource:
             destructive=operation.method == "DELETE",
             origin=clean(f"{operation.method} {operation.path} of {self._api.name}", 200),
         )
-        own_host = () if self._api.base_url else (read_url(base).host,)
-        return OperationTool(spec, operation, base, own_host, self._web, self._headers, self._api.timeout_s)
+        chosen = choose(operation.needs, list(schemes)) or ()
+        used = {name: schemes[name] for name in chosen}
+        hint = ""
+        if operation.needs and () not in operation.needs and not chosen:
+            wanted = " or ".join(" and ".join(names) for names in operation.needs)
+            hint = (
+                f"It wants to know who calls: the operator can set {wanted} in [{self.section}.auth] of stepwell.toml."
+            )
 
-    async def _headers(self) -> dict[str, str]:
+        async def identify() -> Any:
+            values = await self._texts({name: self._api.auth[name] for name in used})
+            proof = prove(used, values)
+            proof.headers.update(await self._texts(self._api.headers))
+            return proof
+
+        own_host = () if self._api.base_url else (read_url(base).host,)
+        service = Service(base, own_host, self._web, identify, hint, self._api.timeout_s)
+        return OperationTool(spec, operation, service)
+
+    async def _texts(self, texts: Mapping[str, str]) -> dict[str, str]:
         try:
-            given = {name: expand(value) for name, value in self._api.headers.items()}
+            given = {name: expand(value) for name, value in texts.items()}
         except MissingVariable as error:
             raise failure(self.name, f"{self.name}: {error}", code="not_started", retryable=True) from error
         return {name: await self._reveal(value, self.name) for name, value in given.items()}
@@ -121,13 +147,20 @@ class OpenApiSource:
             raise http_failure(self.name, answer)
         return answer.body
 
-    def _base(self, document: JsonObject) -> str:
-        base = self._api.base_url or find_base(document)
-        if not base.startswith(("http://", "https://")) and self._api.document.startswith(("http://", "https://")):
-            base = str(httpx.URL(self._api.document).join(base or "/"))
+    def _base(self, described: str) -> str:
+        api = self._api
+        base = api.base_url or described
+        away = api.document.startswith(("http://", "https://"))
+        if not base.startswith(("http://", "https://")) and away:
+            base = str(httpx.URL(api.document).join(base or "/"))
         if not base.startswith(("http://", "https://")):
             raise BadDocument('it does not say where the service is; give base_url = "https://..."')
-        read_url(base)
+        target = read_url(base)
+        if away and (api.auth or api.headers) and not api.base_url and target.origin != read_url(api.document).origin:
+            raise BadDocument(
+                f"it names the service {target.shown}, and keys go nowhere that only a document from elsewhere names; "
+                f'give base_url = "{target.shown}" if that is right'
+            )
         return base.rstrip("/")
 
 
@@ -137,15 +170,37 @@ def _read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _read(data: bytes) -> tuple[JsonObject, list[Operation]]:
+def _read(data: bytes, *, identified: bool) -> Operations:
     try:
         text = data.decode("utf-8")
-        document: Any = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        document: Any = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)  # noqa: S506  made from the safe one
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadDocument(f"it is neither JSON nor YAML: {error}") from error
     if not isinstance(document, dict):
         raise BadDocument("it is no OpenAPI document")
     try:
-        return document, read_operations(document)
+        return read_operations(document, identified=identified)
     except (AttributeError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise BadDocument(f"it is built in a way that cannot be read: {error}") from error
+
+
+def _name_left_out(data: bytes, left_out: Sequence[LeftOut]) -> str:
+    """Say which operations are no tools, with their lines where these can be found in good time."""
+    root = yaml.compose(data, _Loader) if len(data) <= MAX_LINES_BYTES else None
+    shown: list[str] = []
+    for each in left_out[:MAX_NAMED]:
+        line = _find_line(root, ("paths", each.path, each.method))
+        shown.append(f"{f'line {line}: ' if line else ''}{each.method.upper()} {each.path} is left out: {each.reason}")
+    return "; ".join(shown) + (f"; and {len(left_out) - MAX_NAMED} more" if len(left_out) > MAX_NAMED else "")
+
+
+def _find_line(node: yaml.Node | None, path: Sequence[str]) -> int:
+    line = 0
+    for key in path:
+        if not isinstance(node, yaml.MappingNode):
+            return 0
+        found = next(((k, v) for k, v in node.value if k.value == key), None)
+        if found is None:
+            return 0
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
