@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SERVERS := .venv-servers
 ARGS ?=
 .DEFAULT_GOAL := help
 # With it each of the thousand processes of the tests would compile what it imports.
@@ -12,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
 
-setup: $(BIN)/.installed $(BIN)/.model ## create .venv with Stepwell and its development tools
+setup: $(BIN)/.installed $(BIN)/.model $(SERVERS)/.installed ## create .venv with Stepwell and its development tools
 
 # A stamp, so that `make test` after a fresh clone installs first and later ones do not.
 $(BIN)/.installed: pyproject.toml
@@ -32,6 +33,21 @@ model: $(BIN)/.installed ## build the model for search by meaning into the cache
 $(BIN)/.model: $(BIN)/.installed benchmarks/offline_model.py
 	@$(BIN)/python benchmarks/offline_model.py || echo "model: not built; search goes by words"
 	@touch $@
+
+# MCP servers of others, for the tests, in an environment of their own: they may want another version of the SDK.
+PYPI_SERVERS := mcp-server-time mcp-server-git mcp-server-fetch
+NPM_SERVERS := @modelcontextprotocol/server-everything @modelcontextprotocol/server-filesystem
+$(SERVERS)/.installed:
+	@echo "setup: installing reference MCP servers into $(SERVERS)"
+	@if command -v uv >/dev/null 2>&1; then \
+	    uv venv --quiet --allow-existing --python $(PYTHON) $(SERVERS) && uv pip install --quiet --python $(SERVERS)/bin/python $(PYPI_SERVERS); \
+	else \
+	    $(PYTHON) -m venv $(SERVERS) && $(SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --retries 1 --timeout 10 $(PYPI_SERVERS); \
+	fi || echo "setup: they are not to be had; tests with them are skipped"
+	@if command -v npm >/dev/null 2>&1; then \
+	    npm install --prefix $(SERVERS) --silent --no-audit --no-fund --fetch-retries 1 $(NPM_SERVERS) || echo "setup: none from npm; tests with them are skipped"; \
+	fi
+	@mkdir -p $(SERVERS) && touch $@
 
 demo: setup ## play one agent's session against the real server, with a kill in the middle
 	@$(BIN)/python demo $(ARGS)
@@ -83,4 +99,4 @@ bench: setup ## measure, beside what this machine can do and beside other engine
 	@touch $@
 
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .venv-bench dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(SERVERS) .venv-bench dist .pytest_cache .ruff_cache

@@ -1,8 +1,4 @@
-"""The reference servers of the protocol, where this machine has them.
-
-`npm install -g @modelcontextprotocol/server-everything @modelcontextprotocol/server-filesystem`, and
-`pip install mcp-server-git mcp-server-time` with their commands in PATH.
-"""
+"""The reference servers of the protocol, which `make setup` installs where it can."""
 
 import asyncio
 import os
@@ -12,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.errors import ToolFailure
 from stepwell.model import JsonObject
 from stepwell.ports import Binary
 from stepwell.tools import open_toolbox
 from stepwell.tools.upstream import McpServer
-from tools.loopback import CONTEXT, call
+from tools.loopback import CONTEXT, Site, call
+
+INSTALLED = Path(__file__).parents[2] / ".venv-servers"
+FOLDERS = (INSTALLED / "bin", INSTALLED / "node_modules" / ".bin")
 
 
 def command(name: str) -> str:
-    found = shutil.which(name, path=os.environ.get("STEPWELL_REFERENCE_SERVERS", os.environ.get("PATH")))
+    found = shutil.which(name, path=os.pathsep.join([*map(str, FOLDERS), os.environ.get("PATH", "")]))
     if found is None:
         pytest.skip(f"the reference server {name} is not installed")
     return found
@@ -62,12 +62,27 @@ async def test_filesystem(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-async def test_git_and_time(tmp_path: Path) -> None:
-    servers = [McpServer("git", command("mcp-server-git")), McpServer("time", command("mcp-server-time"))]
+async def test_git_time_and_fetch(tmp_path: Path, site: Site) -> None:
+    site.page(
+        "/", b"<html><body><h1>Wells</h1><p>Steps lead down.</p></body></html>", headers={"Content-Type": "text/html"}
+    )
+    servers = [
+        McpServer("git", command("mcp-server-git")),
+        McpServer("time", command("mcp-server-time")),
+        McpServer("pages", command("mcp-server-fetch"), ("--ignore-robots-txt",)),
+    ]
     made = await asyncio.create_subprocess_exec("git", "init", "--quiet", str(tmp_path))
     await made.wait()
     async with open_toolbox(servers=servers) as box:
-        await box.prepare()
+        await asyncio.gather(*(box.prepare(f"{server.name}.x") for server in servers))
         assert "No commits yet" in str(await call(box, "git.git_status", repo_path=str(tmp_path)))
         now = await call(box, "time.get_current_time", timezone="UTC")
-        assert now["timezone"] == "UTC"
+        assert "UTC" in str(now)
+        try:
+            assert "Steps lead down." in str(await call(box, "pages.fetch", url=site.url("/", "127.0.0.1")))
+        except ToolFailure as error:  # newer ones go to no private address, and older ones know no option for it
+            if "--allow-private-ips" not in error.message:
+                raise
+        with pytest.raises(ToolFailure) as caught:
+            await call(box, "time.get_current_time", timezone="Nowhere/None")
+        assert caught.value.code == "tool_error"
