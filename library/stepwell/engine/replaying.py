@@ -1,5 +1,6 @@
 """A guest for a version: its process with the packages, and what it is told: the program, its input, the journal."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -16,6 +17,8 @@ from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
 CUT = "!cut"  # before the keys of entries that were taken out of what is replayed: no guest makes such a key
+ASKS = re.compile(r"[aA]gents?[.(]")
+"""In a source that asks agents, as good as always: `agents.x`, `Agent(...)`, `ntx.agent(...)`."""
 REPLAY_BYTES = 512 * 1024  # of values in one chunk of the replay
 
 
@@ -26,6 +29,8 @@ async def open_guest(services: Services, limits: Limits, version: Version) -> Gu
         PackagesMissing: its packages cannot be had; the run can be resumed once they can.
         SandboxUnavailable: no process can be confined.
     """
+    if ASKS.search(version.source):
+        services.models.prepare()
     try:
         environment = await services.packages.ready(version)
         return await services.sandbox.open(limits, None if environment is None else environment.path)

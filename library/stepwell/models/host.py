@@ -1,8 +1,11 @@
 """The models of this process."""
 
 import asyncio
+import importlib
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from stepwell.errors import ModelFailure
@@ -49,6 +52,7 @@ class ModelHost:
         self._environment = environment
         self._clients: dict[str, Client] = {}
         self._making = asyncio.Lock()
+        self._loading: threading.Thread | None = None
 
     @property
     def budgets(self) -> Budgets:
@@ -73,6 +77,17 @@ class ModelHost:
         if endpoint.api_key_env is not None and not self._environment.get(endpoint.api_key_env):
             return f"{endpoint.api_key_env} is not set"
         return None
+
+    def prepare(self) -> None:
+        """Load what asking the default model takes, in a thread that holds up no end of the process; see `Models`."""
+        if self._loading is not None:
+            return
+        with suppress(ModelFailure):
+            model = self.find_model(None)
+            if self.missing(model) is None:
+                module = f"stepwell.models.{self.names.endpoint(model.endpoint).kind}_client"
+                self._loading = threading.Thread(target=_load, args=(module,), name="model-sdk", daemon=True)
+                self._loading.start()
 
     async def ask(self, request: ModelRequest, on_text: OnText) -> ModelTurn:
         """Ask once; see `Models`."""
@@ -111,6 +126,11 @@ class ModelHost:
         """Close all connections."""
         for client in self._clients.values():
             await client.close()
+
+
+def _load(module: str) -> None:
+    with suppress(Exception):  # who asks is told what is wrong
+        importlib.import_module(module)
 
 
 def _make(model: Model, endpoint: Endpoint, key: str) -> Client:

@@ -157,6 +157,10 @@ class Models(Protocol):
         """Return what this process asks in place of models, by their names."""
         ...
 
+    def prepare(self) -> None:
+        """Say that models will be asked soon; returns at once."""
+        ...
+
     async def ask(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelTurn:
         """Ask once, without trying again; `on_text` gets text as it comes.
 

@@ -155,6 +155,11 @@ def sum_by(connection: sqlite3.Connection, column: str, where: str, value: objec
     return {r["name"]: Spent(r["calls"], r["a"], r["b"], r["c"], r["d"], r["cost"], r["doubt"]) for r in rows}
 
 
+def has_calls(connection: sqlite3.Connection) -> bool:
+    """Return whether a model was asked."""
+    return connection.execute("SELECT EXISTS (SELECT 1 FROM model_calls)").fetchone()[0] == 1
+
+
 def forget_old(connection: sqlite3.Connection, before: float) -> None:
     """Forget calls of runs that are deleted, from before a time."""
     connection.execute(

@@ -8,6 +8,7 @@ import uvloop
 from stepwell_server.app import open_app
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.report import Invocation, note
+from stepwell_server.preparing import preparing
 from stepwell_server.responsive import keep_responsive
 
 _LOCAL = "127.0.0.1"
@@ -35,7 +36,7 @@ def serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
 
 
 async def _serve(invocation: Invocation, address: tuple[str, int] | None) -> None:
-    async with open_app(invocation.home) as app:
+    async with open_app(invocation.home) as app, preparing(app):
         keep_responsive()
         if address is None:
             # Each transport is loaded only where it is used: uvicorn alone costs a fifth of a second.
