@@ -128,7 +128,7 @@ NINETRIX = {
 }
 
 NINETRIX_SCRIPT = """
-@Workflow(durable=True)
+@Workflow(durable=True, max_budget=50.0)
 async def report(topic: str, wf: Workflow):
     pair = await wf.parallel(researcher.arun(topic), researcher.arun("more"))
     draft = await wf.step("draft")(writer.arun(topic))
@@ -146,13 +146,14 @@ result = await report("T")
 again = await report("U")
 ended = await guarded("no results")
 [result.output, list(result.step_results), result.tokens_used, result.cost_usd, result.elapsed_seconds >= 0,
-    again.output, ended.terminated, ended.termination_reason, ended.output, researcher.provider, writer.model]
+    again.output, ended.terminated, ended.termination_reason, ended.output, researcher.provider, writer.model,
+    result.budget_limit_usd, round(result.budget_remaining_usd, 9), result.skipped_steps]
 """
 
 SAGEWAI_HEAD = """
 import asyncio
-from stepwell.compat.sagewai import (ApprovalGate, DurableWorkflow, ParallelAgent, PostgresStore, SequentialAgent,
-    UniversalAgent)
+from stepwell.compat.sagewai import (ApprovalGate, DurableWorkflow, InferenceParams, ParallelAgent, PostgresStore,
+    SagewaiBudgetExceededError, SequentialAgent, TokenBudgetGuard, UniversalAgent)
 
 """
 
@@ -160,11 +161,19 @@ SAGEWAI_AGENTS = """
 researcher = UniversalAgent(name="researcher", model="gpt-4o")
 writer = UniversalAgent(name="writer", model="claude-test")
 checker = UniversalAgent(name="fact-checker", model="gpt-4o", api_key="sk-ignored")
-editor = UniversalAgent(name="editor", model="gpt-4o")
-review = ParallelAgent(name="review", agents=[checker, editor])
+editor = UniversalAgent(name="editor", model="gpt-4o", inference=InferenceParams.from_preset("precise"))
+review = ParallelAgent(name="review", agents=[checker, editor], durability="checkpoint", workflow_store=None)
 pipeline = SequentialAgent(name="pipeline", agents=[researcher, writer, review])
 result = await pipeline.chat("Write about wells")
 result
+"""
+
+SAGEWAI_GUARD = """
+guarded = UniversalAgent(name="guarded", model="gpt-4o", guardrails=[TokenBudgetGuard(max_usd=0.5), object()])
+try:
+    await guarded.chat("hi")
+except SagewaiBudgetExceededError:
+    print("not reached")
 """
 
 SAGEWAI_STEPS = """
@@ -304,5 +313,6 @@ params = InferenceParams(api_base="http://localhost:11434")
 async def read():
     return get_worker_credentials()
 inside = await ctx.step("read", read)
-[inside.model_overrides, inside.inference_overrides, try_it(), [params.temperature, params.timeout, params.api_base]]
+[inside.model_overrides, inside.inference_overrides, try_it(), [params.temperature, params.timeout, params.api_base],
+    InferenceParams.from_preset("precise", top_k=5).given()]
 """

@@ -71,13 +71,15 @@ async def test_a_decorated_workflow_of_ninetrix_is_called_in_code(session: Sessi
 
     assert output_of(run) == [
         "echo: T", ["draft", "kept"], 30, 0.03, True, "echo: U", True, "No relevant information found", None,
-        "anthropic", "claude-test",
+        "anthropic", "claude-test", 50.0, 49.97, [],
     ]  # fmt: skip
 
 
-@pytest.mark.row("S1", "S2", "S3", "S6", "S8", "S10", "S13", "S14", "S15", "S16", "S18", "S19")
+@pytest.mark.row("S1", "S2", "S3", "S6", "S47", "S8", "S10", "S13", "S14", "S15", "S16", "S18", "S19")
 @pytest.mark.asyncio
-async def test_the_shapes_of_sagewai_run(session: Session):
+async def test_the_shapes_of_sagewai_run(session: Session, models: ModelServer):
+    guarded = await session.run_code(sources.SAGEWAI_HEAD + sources.SAGEWAI_GUARD)
+    assert models.requests == []
     agents = await session.run_code(sources.SAGEWAI_HEAD + sources.SAGEWAI_AGENTS)
     steps = await session.run_code(sources.SAGEWAI_HEAD + sources.SAGEWAI_STEPS)
     whole = await session.run_code(sources.SAGEWAI_HEAD + sources.SAGEWAI_WHOLE)
@@ -85,6 +87,10 @@ async def test_the_shapes_of_sagewai_run(session: Session):
     whole = await session.wait(await session.approve(whole))
     logs = [line.text for line in await session.app.engine.logs(steps.id)]
 
+    assert guarded.error is not None
+    assert guarded.error.code == "budget_exceeded"
+    assert "the budget of the agent 'guarded' of $0.5" in guarded.error.message
+    assert [request.get("temperature") for request in models.requests[2:4]].count(0.1) == 1
     twice = "echo: echo: echo: Write about wells"
     assert output_of(agents) == f"{twice}\n\n{twice}"
     assert output_of(steps) == ["Published: echo: Article: echo: wells", True]
@@ -178,5 +184,6 @@ async def test_a_run_of_sagewai_sees_its_workers_models(home: Path, monkeypatch:
         None,
         "temperature is a number from 0 to 2, not 3",
         [0.7, 120.0, None],
+        {"temperature": 0.1, "top_k": 5, "timeout": 120.0},
     ]
     assert get_worker_credentials() is None

@@ -2,12 +2,14 @@
 
 import ast
 from collections.abc import Iterator
+from typing import cast
 
 from stepwell.catalog.entry import Entry
 from stepwell.catalog.limits import BUDGET_OPTIONS, LIMIT_OPTIONS, check_budget, check_limits
 from stepwell.catalog.literal import NotLiteral, read_literal
 from stepwell.catalog.nodes import shown
 from stepwell.catalog.origins import Origins
+from stepwell.catalog.pipeline import FunctionNode
 from stepwell.errors import InvalidSource
 from stepwell.model import Json, JsonObject
 
@@ -20,6 +22,8 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
     """
     found = dict(options)
     line = entry.line
+    if entry.kind == "script":
+        return found | _script_budget(tree, origins)
     for call in _declarations(entry, tree, origins):
         for keyword in call.keywords:
             if keyword.arg == "durable":
@@ -40,6 +44,19 @@ def with_declared(options: JsonObject, entry: Entry, tree: ast.Module, origins: 
     return found
 
 
+def _script_budget(tree: ast.Module, origins: Origins) -> JsonObject:
+    # Code that calls decorated functions is one run: the least of what they may spend bounds it.
+    budgets: list[float] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for keyword in (keyword for call in _decorators(node, origins) for keyword in call.keywords):
+                if keyword.arg in BUDGET_OPTIONS:
+                    check_budget(_read(keyword), keyword.value.lineno)
+                    budgets.append(cast("float", _read(keyword)))
+    bounds = [budget for budget in budgets if budget]
+    return {"budget_usd": min(bounds)} if bounds else {}
+
+
 def _read(keyword: ast.keyword) -> Json:
     try:
         return read_literal(keyword.value)
@@ -58,6 +75,10 @@ def _declarations(entry: Entry, tree: ast.Module, origins: Origins) -> Iterator[
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.lineno == entry.line:
                 yield from (call for call in [node.value] if isinstance(call, ast.Call))
     elif entry.function is not None:
-        for item in entry.function.decorator_list:
-            if isinstance(item, ast.Call) and origins.last(item.func) in {"workflow", "Workflow"}:
-                yield item
+        yield from _decorators(entry.function, origins)
+
+
+def _decorators(function: FunctionNode, origins: Origins) -> Iterator[ast.Call]:
+    for item in function.decorator_list:
+        if isinstance(item, ast.Call) and origins.last(item.func) in {"workflow", "Workflow"}:
+            yield item

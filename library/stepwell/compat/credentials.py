@@ -1,7 +1,7 @@
 """What Sagewai's page says of a worker's own models. Keys and addresses of models are never shown to a workflow."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from stepwell.compat.ignoring import ignore
 from stepwell.sdk.handles import HostFunction
@@ -29,9 +29,22 @@ class InferenceParams:
     api_key: str | None = field(default=None, repr=False)
     custom_llm_provider: str | None = None
 
+    @classmethod
+    def from_preset(cls, name: str, **given: Any) -> Self:
+        """Return those of a preset: `precise`, `balanced`, `creative`, `experimental`; what is given goes over it."""
+        return cls(**read_inference({"preset": name} | given))
+
+    def given(self) -> dict[str, Any]:
+        """Return what an agent takes of it.
+
+        Raises:
+            ValueError: one is out of its range.
+        """
+        return read_inference({item.name: getattr(self, item.name) for item in fields(self) if item.name in PARAMETERS})
+
     def __post_init__(self) -> None:
         """Check the ranges, and drop what the server's configuration says."""
-        read_inference({item.name: getattr(self, item.name) for item in fields(self) if item.name in PARAMETERS})
+        self.given()
         for what in ELSEWHERE:
             if getattr(self, what) is not None:
                 ignore(f"{what}= of InferenceParams", "keys and addresses of models are in the server's configuration")

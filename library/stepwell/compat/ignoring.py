@@ -1,4 +1,4 @@
-"""What is accepted and has no meaning here."""
+"""What is accepted and has no meaning, or another one, here."""
 
 import logging
 from typing import Any
@@ -9,6 +9,10 @@ _LOGGER = logging.getLogger("stepwell.compat")
 def ignore(what: str, why: str) -> None:
     """Say in the run's log that something is ignored."""
     _LOGGER.warning("%s is ignored: %s", what, why)
+
+
+class BudgetExceededError(Exception):
+    """Nothing raises it: a run whose budget is reached ends, and goes on where it was once it is resumed with more."""
 
 
 class Store:

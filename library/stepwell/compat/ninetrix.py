@@ -10,20 +10,31 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from stepwell.compat.ignoring import Store, ignore
+from stepwell.compat.ignoring import BudgetExceededError, Store, ignore
 from stepwell.sdk.agents import Agent, AgentResult
 from stepwell.sdk.context import WorkflowContext
 from stepwell.sdk.flow import inside
 from stepwell.sdk.functions import workflow
+from stepwell.sdk.handles import HostFunction
 from stepwell.sdk.pipeline import is_context
 from stepwell.sdk.runtime import runtime
 from stepwell.sdk.step import Step, step_name
 from stepwell.sdk.teams import Team
 from stepwell.sdk.workflow import Workflow as NativeWorkflow
 
-__all__ = ["Agent", "AgentResult", "Checkpointer", "Ninetrix", "Team", "Workflow", "WorkflowResult"]
+__all__ = [
+    "Agent",
+    "AgentResult",
+    "BudgetExceededError",
+    "Checkpointer",
+    "Ninetrix",
+    "Team",
+    "Workflow",
+    "WorkflowResult",
+]
 
 OPENAI = "openai"
+BUDGET = HostFunction("query", "run.budget", lambda: ([], {}))
 
 
 class Checkpointer(Store):
@@ -80,6 +91,11 @@ class WorkflowResult:
     thread_id: str = ""
     terminated: bool = False
     termination_reason: str | None = None
+    skipped_steps: list[str] = field(default_factory=list[str])
+    """Steps whose results were restored when the run was taken up again."""
+    budget_limit_usd: float | None = None
+    """Of the run, as `ctx.budget()` has it; None for no bound."""
+    budget_remaining_usd: float | None = None
 
     @property
     def completed_steps(self) -> list[str]:
@@ -100,7 +116,7 @@ class _Counting(WorkflowContext):
     def step(self, first: Any, /, *args: Any, **kwargs: Any) -> Any:
         made = super().step(first, *args, **kwargs)
         if isinstance(made, Step):
-            made.told = lambda step, value: self._keep(step.name, value, count=step.works)
+            made.told = self._told
         else:
             self._keep(first if isinstance(first, str) else step_name(first), made, count=True)
         return made
@@ -120,17 +136,24 @@ class _Counting(WorkflowContext):
         self._result.terminated, self._result.termination_reason = True, str(reason)
         raise _Terminated
 
+    def _told(self, step: Step, value: Any) -> None:
+        name = self._keep(step.name, value, count=step.works)
+        if runtime().span(step.key) is not None:
+            self._result.skipped_steps.append(name)
+
     def _counted(self, results: list[Any], steps: list[bool]) -> list[Any]:
         for value, is_step in zip(results, steps, strict=True):
             if not is_step:
                 self._count(value)
         return results
 
-    def _keep(self, name: str, value: Any, *, count: bool) -> None:
+    def _keep(self, name: str, value: Any, *, count: bool) -> str:
         taken = sum(known.partition("#")[0] == name for known in self._result.step_results)
-        self._result.step_results[f"{name}#{taken + 1}" if taken else name] = value
+        kept = f"{name}#{taken + 1}" if taken else name
+        self._result.step_results[kept] = value
         if count:
             self._count(value)
+        return kept
 
     def _count(self, value: Any) -> None:
         for item in value if isinstance(value, list) else [value]:
@@ -174,6 +197,7 @@ def _called(fn: Callable[..., Any]) -> Any:
             result, began, filled = begin(kwargs)
             with inside(f"{runtime().scope().key(fn.__name__)}~/"):
                 await _ended(result, fn(*args, **filled))
+                _tell_budget(result, await BUDGET.start())
             result.elapsed_seconds = runtime().now() - began
             return result
 
@@ -189,10 +213,15 @@ def _called(fn: Callable[..., Any]) -> Any:
                 result.output = fn(*args, **filled)
             except _Terminated:
                 result.output = None
+            _tell_budget(result, BUDGET())
         result.elapsed_seconds = runtime().now() - began
         return result
 
     return call_now
+
+
+def _tell_budget(result: WorkflowResult, found: dict[str, Any]) -> None:
+    result.budget_limit_usd, result.budget_remaining_usd = found["limit_usd"], found["remaining_usd"]
 
 
 async def _ended(result: WorkflowResult, work: Awaitable[Any]) -> None:

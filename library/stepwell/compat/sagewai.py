@@ -4,12 +4,12 @@ A durable workflow that is stored is run by the server. `await wf.run(...)` in c
 same `run_id` a second time goes on behind the steps that have their results.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from stepwell.compat.credentials import InferenceParams, WorkerCredentials, get_worker_credentials
-from stepwell.compat.ignoring import Store, ignore
+from stepwell.compat.ignoring import BudgetExceededError, Store, ignore
 from stepwell.sdk import agent_nodes
 from stepwell.sdk.agents import Agent
 from stepwell.sdk.context import ctx
@@ -27,8 +27,10 @@ __all__ = [
     "LoopAgent",
     "ParallelAgent",
     "PostgresStore",
+    "SagewaiBudgetExceededError",
     "SequentialAgent",
     "SqliteWorkflowStore",
+    "TokenBudgetGuard",
     "UniversalAgent",
     "WorkerCredentials",
     "get_worker_credentials",
@@ -49,6 +51,17 @@ class PostgresStore(Store):
     """Runs are kept in the server's own file."""
 
 
+class SagewaiBudgetExceededError(BudgetExceededError):
+    """Nothing raises it: see `BudgetExceededError`."""
+
+
+@dataclass(frozen=True)
+class TokenBudgetGuard:
+    """What an agent may spend in a run, among its `guardrails`: before a call that could cost more, the run stops."""
+
+    max_usd: float
+
+
 class UniversalAgent(Agent):
     """An agent; `chat` returns its text."""
 
@@ -60,75 +73,58 @@ class UniversalAgent(Agent):
         tools: Iterable[Any] = (),
         temperature: float | None = None,
         max_iterations: int = 10,
+        *,
+        guardrails: Iterable[Any] = (),
+        inference: InferenceParams | None = None,
         **others: Any,
     ) -> None:
-        for what in ("guardrails", "memory"):
-            if others.pop(what, None):
-                ignore(f"{what}= of the agent {name!r}", "it has no counterpart")
+        if others.pop("memory", None):
+            ignore(f"memory= of the agent {name!r}", "its chats in a run are one conversation")
         for what in ("api_base", "api_key"):
             if others.pop(what, None) is not None:
                 ignore(f"{what}= of the agent {name!r}", _KEYS)
-        super().__init__(name, system_prompt, model, tools, max_iterations, temperature, **others)
+        for guard in guardrails:
+            if isinstance(guard, TokenBudgetGuard):
+                others["budget_usd"] = min(guard.max_usd, others.get("budget_usd") or guard.max_usd)
+            else:
+                ignore(f"the guardrail {type(guard).__name__} of the agent {name!r}", "it has no counterpart")
+        asked = ({} if inference is None else inference.given()) | others
+        if temperature is not None:
+            asked["temperature"] = temperature
+        super().__init__(name, system_prompt, model, tools, max_iterations, **asked)
 
 
-class SequentialAgent(agent_nodes.SequentialAgent):
+class _Durable(agent_nodes.AgentNode):
+    """Takes the options by which these agents are made durable, which they are here without."""
+
+    def __init__(self, *args: Any, durability: Any = None, workflow_store: Any = None, **given: Any) -> None:
+        super().__init__(*args, **given)
+        for what, value in (("durability", durability), ("workflow_store", workflow_store)):
+            if value is not None:
+                ignore(f"{what}= of the agent {self.name!r}", "each agent inside is a durable step")
+
+    async def resume(self, run_id: str) -> NoReturn:
+        """Refuse: a run is resumed from outside."""
+        raise RuntimeError(
+            f"resume with resume_run(run_id={run_id!r}) or `stepwell resume {run_id}`; agents that have answered are "
+            "not asked again"
+        )
+
+
+class SequentialAgent(_Durable, agent_nodes.SequentialAgent):
     """Agents one after the other."""
 
-    def __init__(self, name: str | None = None, agents: Iterable[Any] = (), **durable: Any) -> None:
-        super().__init__(name, agents)
-        _ignore_durability(name, durable)
 
-
-class ParallelAgent(agent_nodes.ParallelAgent):
+class ParallelAgent(_Durable, agent_nodes.ParallelAgent):
     """Agents beside each other."""
 
-    def __init__(
-        self,
-        name: str | None = None,
-        agents: Iterable[Any] = (),
-        merge: Callable[[list[str]], Any] | None = None,
-        **durable: Any,
-    ) -> None:
-        super().__init__(name, agents, merge)
-        _ignore_durability(name, durable)
 
-
-class ConditionalAgent(agent_nodes.ConditionalAgent):
+class ConditionalAgent(_Durable, agent_nodes.ConditionalAgent):
     """One agent of several."""
 
-    def __init__(
-        self,
-        name: str | None = None,
-        condition: Callable[[str], Any] | None = None,
-        branches: Mapping[Any, Any] | None = None,
-        default_branch: Any = None,
-        **durable: Any,
-    ) -> None:
-        super().__init__(name, condition, branches, default_branch)
-        _ignore_durability(name, durable)
 
-
-class LoopAgent(agent_nodes.LoopAgent):
+class LoopAgent(_Durable, agent_nodes.LoopAgent):
     """One agent again and again."""
-
-    def __init__(
-        self,
-        name: str | None = None,
-        agent: Any = None,
-        should_stop: Callable[..., Any] | None = None,
-        max_iterations: int = 10,
-        **durable: Any,
-    ) -> None:
-        super().__init__(name, agent, should_stop, max_iterations)
-        _ignore_durability(name, durable)
-
-
-def _ignore_durability(name: str | None, given: dict[str, Any]) -> None:
-    unknown = given.keys() - {"durability", "workflow_store"}
-    if unknown:
-        raise TypeError(f"agent {name!r} has no option {', '.join(sorted(unknown))}")
-    for what in given:
-        ignore(f"{what}= of the agent {name!r}", "each agent inside is a durable step")
 
 
 @dataclass(slots=True)
@@ -177,19 +173,26 @@ class ApprovalGate:
         self.workflow = workflow
 
     def request_approval(
-        self, prompt: str = "Approve?", context: Any = None, *, timeout_seconds: float | None = None
+        self,
+        prompt: str = "Approve?",
+        context: Any = None,
+        *,
+        timeout_seconds: float | None = None,
+        auto_approve_after: float | None = None,
     ) -> Any:
         """Wait until a person approves.
 
         Raises:
             ApprovalDenied: rejected, or not answered in time.
         """
+        if auto_approve_after is not None:
+            ignore("auto_approve_after= of the gate", "nothing is approved without a decision")
         return ctx.approve(prompt, context, timeout=timeout_seconds)
 
-    async def approve(self, run_id: str, **_: Any) -> None:
+    async def approve(self, run_id: str, **_: Any) -> NoReturn:
         """Refuse: what asks for an approval cannot give it."""
         raise RuntimeError(f"approve with approve_run(run_id={run_id!r}, ...) or `stepwell approve {run_id}`")
 
-    async def reject(self, run_id: str, **_: Any) -> None:
+    async def reject(self, run_id: str, **_: Any) -> NoReturn:
         """Refuse: what asks for an approval cannot reject it."""
         raise RuntimeError(f"reject with approve_run(run_id={run_id!r}, ...) or `stepwell reject {run_id}`")
