@@ -120,12 +120,20 @@ async def test_calls_beside_each_other_reserve_what_they_can_cost(home: Path, mo
         models.open_gate("gate")
         run = await session.wait(started)
         resumed = await session.resume(run, budget_usd=1)
+        asked = len(models.requests)
+        # What is under way counts with the most that it can cost, and is waited for: it costs less.
+        models.script = lambda request: Say("x", output=3, hold="again")
+        started = await session.start("beside", StartOptions(budget_usd=0.02), calls=4)
+        await asyncio.to_thread(models.wait_for_requests, 8)
+        models.open_gate("again")
+        cheap = await session.wait(started)
 
     assert run.error is not None
     assert run.error.code == "budget_exceeded"
     assert run.cost_usd == 0.04
     assert (resumed.output, resumed.cost_usd) == (6, 0.06)
-    assert len(models.requests) == 6
+    assert asked == 6
+    assert (cheap.output, cheap.cost_usd) == (4, 0.012), cheap.error
 
 
 async def test_the_operator_bounds_runs_and_days(tmp_path: Path, models: ModelServer):

@@ -1,14 +1,18 @@
 """Models by name: endpoints, aliases, overrides of a process, parameters, keys and prices."""
 
+import asyncio
 import json
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stepwell.engine import StartOptions
 from stepwell.errors import ConfigError
+from stepwell.models import ModelHost, ModelNames
 from stepwell_server import Session
 from stepwell_server.settings import parse_settings
 from support.models import KEY, Fail, ModelServer, Reply, Say, last_text
@@ -137,7 +141,39 @@ async def test_fallback_models_are_asked_after_the_first(
     async with Session(home) as session:
         await session.add_workflow("ask", source)
         assert (await ask(session))[:2] == ["here", "claude-other"]
-    assert [request["model"] for request in models.requests] == ["claude-test", "claude-test", "claude-other"]
+        assert (await ask(session, model="nowhere"))[:2] == ["here", "claude-other"]
+    assert [request["model"] for request in models.requests] == ["claude-test", "claude-test", *["claude-other"] * 2]
+
+
+async def test_what_an_endpoint_does_not_count_has_no_cost_and_no_budget(home: Path, models: ModelServer):
+    models.say(Say("x" * 40, counted=False))
+    twice = ASK.replace('await agent("hi")', 'await agent("hi"); result = await agent("ho")')
+    async with Session(home) as session:
+        await session.add_workflow("ask", ASK)
+        free = await session.run("ask", model="local")
+        await session.add_workflow("ask", twice, replace=True)
+        bounded = await session.wait(await session.start("ask", StartOptions(budget_usd=1), model="local"))
+    assert free.output[3] is None
+    assert free.cost_usd is None
+    assert free.tokens_used > 10
+    assert bounded.error is not None
+    assert bounded.error.code == "unknown_cost"
+    assert "the run's budget cannot be held" in bounded.error.message
+    assert len(models.requests) == 2
+
+
+async def test_the_sdk_of_the_default_model_is_loaded_ahead_where_it_can_be_asked():
+    names = ModelNames("claude-test")
+    for environment, loads in (({}, False), ({"ANTHROPIC_API_KEY": KEY}, True)):
+        before = set(threading.enumerate())
+        host = ModelHost(names, environment=environment)
+        host.prepare()
+        host.prepare()
+        begun = [thread for thread in threading.enumerate() if thread not in before and thread.name == "model-sdk"]
+        for thread in begun:
+            await asyncio.to_thread(thread.join, 60)
+        assert len(begun) <= loads  # it may be over already
+        assert not loads or "stepwell.models.anthropic_client" in sys.modules
 
 
 async def test_a_turn_has_its_own_time_out(home: Path, models: ModelServer, monkeypatch: pytest.MonkeyPatch):
@@ -194,6 +230,8 @@ async def test_presets_are_parameters(home: Path, models: ModelServer):
         ("[models]\nbudget_usd_per_day = 0", "models.budget_usd_per_day must be"),
         ("[models.prices.x]\ninput = 1", "a price has at least `input` and `output`"),
         ("[models.prices.x]\ninput = 1\noutput = -1", "a price is a number of dollars for a million tokens, not -1"),
+        ("[models.prices.x]\ninput = nan\noutput = 1", "a price is a number of dollars for a million tokens, not nan"),
+        ("[models.prices.x]\ninput = 1\noutput = 1\nabove = 5", "`above` (tokens of a prompt) and `long`"),
         ("[models.endpoints.x]\napi_base = 'ftp://x'", "models.endpoints.x.api_base must"),
     ],
 )

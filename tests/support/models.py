@@ -25,6 +25,8 @@ class Say:
     cache_write: int = 0
     blocks: tuple[dict[str, Any], ...] = ()
     details: dict[str, Any] | None = None
+    counted: bool = True
+    """Whether an endpoint of OpenAI's protocol says how many tokens it was."""
     hold: str = ""
     """A gate that must be opened before it answers."""
 
@@ -243,5 +245,5 @@ def openai_events(request: dict[str, Any], reply: Say) -> bytes:
         "total_tokens": reply.input + reply.cache_read + reply.output,
         "prompt_tokens_details": {"cached_tokens": reply.cache_read},
     }  # fmt: skip
-    chunks.append(base | {"choices": [], "usage": usage})
+    chunks += [base | {"choices": [], "usage": usage}] if reply.counted else []
     return ("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n").encode()

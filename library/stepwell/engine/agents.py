@@ -168,7 +168,7 @@ class Agents:
             turn = await self._turn(call, plan, base, key, messages, (taken[-1], given) if taken else None)
             taken.append(turn)
             given = len(messages)
-            messages.append({"role": "assistant", "content": turn.content or [{"type": "text", "text": NOTHING}]})
+            messages.append({"role": "assistant", "content": _kept(turn.content)})
             uses = [block for block in turn.content if block.get("type") == "tool_use"]
             _check_end(plan, turn)
             submitted = next((use for use in uses if _kind(tools, use) == "submit"), None)
@@ -268,6 +268,12 @@ def _opening(plan: Plan) -> list[JsonObject]:
         # Providers refuse texts of spaces.
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.rstrip() or NOTHING}]})
     return [*messages, {"role": "user", "content": plan.prompt or EMPTY}]
+
+
+def _kept(content: list[JsonObject]) -> list[JsonObject]:
+    # Models give texts of nothing beside calls, which providers refuse when they get them back.
+    kept = [block for block in content if block.get("type") != "text" or str(block.get("text", "")).strip()]
+    return kept or [{"type": "text", "text": NOTHING}]
 
 
 def _kind(tools: dict[str, Tool], use: JsonObject) -> str:

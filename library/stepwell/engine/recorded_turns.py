@@ -2,17 +2,19 @@
 
 import asyncio
 
+from stepwell.engine.book import Book
 from stepwell.errors import ModelFailure
 from stepwell.store import journal
 from stepwell.store.database import Database
 
 
 class RecordedTurns:
-    """Finds turns by what was asked; each is served once, in their order."""
+    """Finds turns by what was asked; each is served once, in their order, also over restarts of the run."""
 
-    def __init__(self, database: Database, run_id: str | None) -> None:
+    def __init__(self, database: Database, run_id: str | None, book: Book) -> None:
         self._database = database
         self._run_id = run_id
+        self._book = book
         self._places: dict[str, list[tuple[str, int]]] | None = None
         self._loading = asyncio.Lock()
 
@@ -27,9 +29,7 @@ class RecordedTurns:
             return None
         async with self._loading:
             if self._places is None:
-                self._places = {}
-                for found, place in await self._database.read(lambda c: journal.list_turns(c, run_id)):
-                    self._places.setdefault(found, []).append(place)
+                self._places = await self._load(run_id)
         places = self._places.get(digest)
         if not places:
             raise ModelFailure(
@@ -37,6 +37,19 @@ class RecordedTurns:
                 "instructions, tools or the results of its tools differ",
                 code="not_recorded",
             )
-        # The last one serves every further request of that kind.
-        of_run, seq = places.pop(0) if len(places) > 1 else places[0]
+        of_run, seq = _next(places)
         return await self._database.read(lambda c: journal.read_value(c, of_run, seq))
+
+    async def _load(self, run_id: str) -> dict[str, list[tuple[str, int]]]:
+        found: dict[str, list[tuple[str, int]]] = {}
+        for digest, place in await self._database.read(lambda c: journal.list_turns(c, run_id)):
+            found.setdefault(digest, []).append(place)
+        for entry in self._book.entries.values():
+            if entry.kind == "turn" and entry.status == "ok" and entry.digest in found:
+                _next(found[entry.digest])
+        return found
+
+
+def _next(places: list[tuple[str, int]]) -> tuple[str, int]:
+    # The last one serves every further request of that kind.
+    return places.pop(0) if len(places) > 1 else places[0]

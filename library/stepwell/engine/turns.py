@@ -80,7 +80,7 @@ class Turns:
         self._book = book
         self._aside = Aside()
         self._adopted: list[int] = run.options.get("adopted", [])
-        self._recorded = RecordedTurns(services.database, run.options.get("turns_from"))
+        self._recorded = RecordedTurns(services.database, run.options.get("turns_from"), book)
         self._asking: set[asyncio.Future[None]] = set()
 
     async def take(
@@ -105,11 +105,11 @@ class Turns:
             return read_turn(value)
         failure: ModelFailure | None = None
         for name in [plan.model, *plan.inference.get("fallback_models", [])]:
-            model = self._services.models.find_model(name)
-            most = plan.inference.get("max_tokens", MAX_TOKENS)
-            request = ModelRequest(model, plan.system, messages, tools, most, plan.inference)
             try:
-                return await self._ask(plan, entry, request, sizes.prompt)
+                model = self._services.models.find_model(name)
+                most = plan.inference.get("max_tokens", MAX_TOKENS)
+                request = ModelRequest(model, plan.system, messages, tools, most, plan.inference)
+                return await self._ask(plan, entry, request, sizes.prompt(model))
             except ModelFailure as error:
                 failure = error
                 if not error.retryable and error.code not in ("missing_key", "missing_extra", "unknown_model"):
@@ -144,7 +144,28 @@ class Turns:
             await asyncio.sleep(delay)
 
     async def _reserve(self, plan: Plan, entry: Entry, request: ModelRequest, prompt: int) -> int:
-        """Store the request with the most it can cost; return its row when it is on disk."""
+        """Store the request with the most it can cost; return its row when it is on disk.
+
+        What others of the run have asked for counts with the most it can cost, which is more than it will: where that
+        leaves too little, they are waited for.
+        """
+        while True:
+            stored, short = await self._try_reserve(plan, entry, request, prompt)
+            if stored is not None:
+                return stored
+            if not self._asking:
+                break
+            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+        model = request.model
+        if model.price is None:
+            raise _unpriced(model, short[0])
+        if short[0].unknown:
+            raise _uncounted(short[0])
+        raise self._exceeded(plan, model, short[0], model.price.most(prompt, request.max_tokens))
+
+    async def _try_reserve(
+        self, plan: Plan, entry: Entry, request: ModelRequest, prompt: int
+    ) -> tuple[int | None, list[Limit]]:
         run, model, now = self._run, request.model, time.time()
         most = None if model.price is None else model.price.most(prompt, request.max_tokens)
         call = NewCall(
@@ -155,24 +176,20 @@ class Turns:
 
         def write(connection: sqlite3.Connection) -> None:
             limits = self._limits(connection, plan, now)
-            short.extend(limits if most is None else [x for x in limits if x.spent_pico + most > x.limit_pico])
+            short.extend(x for x in limits if most is None or x.unknown or x.spent_pico + most > x.limit_pico)
             if not short:
                 stored.append(spending.add_call(connection, call))
 
         self._book.write(write)
         await self._book.durable()
-        if stored:
-            return stored[0]
-        # What others of the run have asked for is paid: let it be recorded before the run ends.
-        while self._asking:
-            await asyncio.wait(self._asking)
-        raise _unpriced(model, short[0]) if most is None else self._exceeded(plan, model, short[0], most)
+        return (stored[0] if stored else None), short
 
     def _limits(self, connection: sqlite3.Connection, plan: Plan, now: float) -> list[Limit]:
         limits = spending.list_limits(connection, self._run.id)
         if plan.budget_usd is not None:
-            spent = spending.spent_by_agent(connection, self._run.id, plan.agent)
-            limits.append(Limit(f"the budget of the agent {plan.agent!r}", round(plan.budget_usd * PICO), spent))
+            spent, unknown = spending.spent_by_agent(connection, self._run.id, plan.agent)
+            what = f"the budget of the agent {plan.agent!r}"
+            limits.append(Limit(what, round(plan.budget_usd * PICO), spent, unknown))
         if (day := self._services.models.budgets.per_day) is not None:
             midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             limits.append(
@@ -233,20 +250,26 @@ class Turns:
 @dataclass(frozen=True, slots=True)
 class _Sizes:
     digest: str
-    prompt: int
-    """The most tokens that the request can have."""
+    whole: int
+    """The most tokens that the request can have: no token is shorter than a byte."""
+    counted: int | None
+    """The same from the provider's own count of the turn before, which holds for the model that gave it."""
+    by: str
+
+    def prompt(self, model: Model) -> int:
+        return self.whole if self.counted is None or self.by != model.name else min(self.whole, self.counted)
 
 
 def _measure(
     system: str, tools: list[JsonObject], messages: list[JsonObject], earlier: tuple[Turn, int] | None
 ) -> _Sizes:
-    # No token is shorter than a byte.
     whole = len(msgspec.json.encode([system, tools, messages])) + TOKENS_AROUND
-    if earlier is not None:
-        turn, given = earlier
-        since = len(msgspec.json.encode(messages[given:])) + TOKENS_AROUND
-        whole = min(whole, turn.usage.prompt + since) if turn.usage.prompt else whole
-    return _Sizes(codec.digest_in_parts([system, tools, messages]), whole)
+    digest = codec.digest_in_parts([system, tools, messages])
+    if earlier is None or not earlier[0].usage.prompt:
+        return _Sizes(digest, whole, None, "")
+    turn, given = earlier
+    since = len(msgspec.json.encode(messages[given:])) + TOKENS_AROUND
+    return _Sizes(digest, whole, turn.usage.prompt + since, turn.model)
 
 
 def _delay(error: ModelFailure, tries: int, unanswered: int) -> float | None:
@@ -264,6 +287,14 @@ def _unpriced(model: Model, limit: Limit) -> ModelFailure:
         code="unknown_price",
         hint=f'The operator sets it in stepwell.toml, in dollars for a million tokens: [models.prices."{model.name}"] '
         "input = ..., output = ...",
+    )
+
+
+def _uncounted(limit: Limit) -> ModelFailure:
+    return ModelFailure(
+        f"{limit.what} cannot be held: what earlier calls that count for it have cost is not known",
+        code="unknown_cost",
+        hint="Their model had no price, or its endpoint does not count tokens. Leave the budget out, or use another.",
     )
 
 

@@ -11,6 +11,7 @@ from stepwell.models.failures import is_unsent, lost, status_failure, unreached
 from stepwell.ports.models import ModelRequest, ModelTurn, Usage
 
 STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+CHARACTERS = 4  # of a token, about
 OWN_PARAMETERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
@@ -119,16 +120,17 @@ class _Heard:
         return ModelTurn(
             content,
             stop,
-            self._counted(),
+            self._counted(request, content),
             self._model or request.model.id,
             "".join(self._refusal),
             self._usage is not None,
         )
 
-    def _counted(self) -> Usage:
+    def _counted(self, request: ModelRequest, content: list[dict[str, Any]]) -> Usage:
         usage = self._usage
-        if usage is None:
-            return Usage()
+        if usage is None:  # an estimate, of which no cost is made
+            given = [request.system, request.tools, request.messages]
+            return Usage(*(1 + len(json.dumps(part)) // CHARACTERS for part in (given, content)))
         details = getattr(usage, "prompt_tokens_details", None)
         cached = int(getattr(details, "cached_tokens", 0) or 0)
         return Usage(max(0, int(usage.prompt_tokens or 0) - cached), int(usage.completion_tokens or 0), cached, 0)

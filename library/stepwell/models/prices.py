@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 from stepwell.ports.models import Price
 
@@ -55,8 +55,16 @@ def read_price(given: Mapping[str, Any]) -> Price:
         "cache_write": _dollars(given["input"]) * WRITE_SHARE,
     }
     values = {name: int(_dollars(given.get(name, shared.get(name))) * PICO_PER_MILLION) for name in FIELDS}
-    above = (int(given["above"]), read_price(given["long"])) if "above" in given and "long" in given else None
-    return Price(**values, above=above)
+    return Price(**values, above=_read_long(given))
+
+
+def _read_long(given: Mapping[str, Any]) -> tuple[int, Price] | None:
+    above, long = given.get("above"), given.get("long")
+    if above is None and long is None:
+        return None
+    if type(above) is not int or above < 1 or not isinstance(long, Mapping) or "above" in long or "long" in long:
+        raise ValueError("`above` (tokens of a prompt) and `long` (the price of longer ones) are given together")
+    return above, read_price(cast("Mapping[str, Any]", long))
 
 
 def _dollars(value: Any) -> Decimal:
@@ -64,6 +72,6 @@ def _dollars(value: Any) -> Decimal:
         dollars = Decimal(str(value))
     except InvalidOperation:
         dollars = Decimal(-1)
-    if isinstance(value, bool) or not 0 <= dollars <= 100_000:
+    if isinstance(value, bool) or not dollars.is_finite() or not 0 <= dollars <= 100_000:
         raise ValueError(f"a price is a number of dollars for a million tokens, not {value!r}")
     return dollars

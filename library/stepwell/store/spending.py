@@ -7,7 +7,8 @@ from stepwell.store.rows import insert_rows
 
 FAMILY_SQL = """WITH RECURSIVE family (id) AS (SELECT ?1
     UNION SELECT r.id FROM runs r JOIN family f ON r.parent_id = f.id)
-    SELECT coalesce(sum(cost_pico), 0) FROM model_calls WHERE run_id IN (SELECT id FROM family)"""
+    SELECT coalesce(sum(cost_pico), 0), count(*) - count(cost_pico) FROM model_calls
+    WHERE run_id IN (SELECT id FROM family)"""
 ANCESTORS_SQL = """WITH RECURSIVE up (id, parent_id) AS (SELECT id, parent_id FROM runs WHERE id = ?1
     UNION SELECT r.id, r.parent_id FROM runs r JOIN up ON r.id = up.parent_id)"""
 
@@ -52,6 +53,8 @@ class Limit:
     what: str
     limit_pico: int
     spent_pico: int
+    unknown: int = 0
+    """Calls among them whose cost is not known."""
 
 
 def add_call(connection: sqlite3.Connection, call: NewCall) -> int:
@@ -108,7 +111,7 @@ def list_limits(connection: sqlite3.Connection, run_id: str) -> list[Limit]:
         Limit(
             OWN if row["id"] == run_id else f"the budget of the run {row['id']} that invoked it",
             round(row["budget"] * 1e12),
-            int(connection.execute(FAMILY_SQL, (row["id"],)).fetchone()[0]),
+            *connection.execute(FAMILY_SQL, (row["id"],)).fetchone(),
         )
         for row in found
     ]
@@ -127,10 +130,12 @@ def read_budget(connection: sqlite3.Connection, run_id: str) -> dict[str, float 
     }
 
 
-def spent_by_agent(connection: sqlite3.Connection, run_id: str, agent: str) -> int:
-    """Return the picodollars that an agent's calls in a run have cost, or can have."""
-    sql = "SELECT coalesce(sum(cost_pico), 0) FROM model_calls WHERE run_id = ? AND agent = ?"
-    return int(connection.execute(sql, (run_id, agent)).fetchone()[0])
+def spent_by_agent(connection: sqlite3.Connection, run_id: str, agent: str) -> tuple[int, int]:
+    """Return the picodollars that an agent's calls in a run have cost, or can have, and how many have no known cost."""
+    sql = """SELECT coalesce(sum(cost_pico), 0), count(*) - count(cost_pico) FROM model_calls
+             WHERE run_id = ? AND agent = ?"""
+    spent, unknown = connection.execute(sql, (run_id, agent)).fetchone()
+    return spent, unknown
 
 
 def spent_since(connection: sqlite3.Connection, at: float) -> int:
