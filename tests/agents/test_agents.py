@@ -368,6 +368,8 @@ async def test_a_conversation_is_bounded() -> None:
 
 async def test_what_is_wrong_with_an_agent_is_said_where_it_is_written(home: Path, models: ModelServer):
     sources = {
+        "has no 'output' before it is awaited: write (await ...).output": "ctx.step('s', Agent('a')('x').output)",
+        "is a call that was never awaited: write `await` before the call": "ctx.approve('?', Agent('a')('x'))",
         "temperature is a number from 0 to 2": "Agent('a', temperature=3)",
         "max_turns is a whole number": "Agent('a', max_turns=0)",
         "a model has no parameter 'temprature'": "Agent('a', temprature=0)",

@@ -219,8 +219,9 @@ def _plain_subclass(value: Any, where: str, depth: int, *, strict: bool) -> Any:
         return _encode(_listed(value, where), where, depth, strict=strict)
     if isinstance(value, memoryview):
         return _encode(bytes(value), where, depth)
-    if inspect.iscoroutine(value):
-        raise CodecError(f"{where} is a coroutine that was never awaited: write `await` before the call")
+    if inspect.isawaitable(value):
+        what = "coroutine" if inspect.iscoroutine(value) else "call"
+        raise CodecError(f"{where} is a {what} that was never awaited: write `await` before the call")
     if isinstance(value, AsyncIterator):
         raise CodecError(f"{where} is an async generator; collect its items: [item async for item in ...]")
     raise CodecError(

@@ -11,7 +11,7 @@ MAX_CHARACTERS = 200_000
 MAX_PLACES = 1000  # attempts of steps at one time
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """What was said to an agent, and its answer once there is one."""
 
@@ -32,16 +32,18 @@ class Conversations:
         """
         place = _place(path)
         known = self._places.setdefault(place, [])
-        history = [[item.said, item.answer] for item in known if item.answer is not None]
-        if len(history) >= MAX_EXCHANGES or sum(len(said) + len(answer) for said, answer in history) > MAX_CHARACTERS:
+        answered = [item for item in known if item.answer is not None]
+        if len(answered) >= MAX_EXCHANGES or sum(len(item.said) + len(item.answer or "") for item in answered) > (
+            MAX_CHARACTERS
+        ):
             # Half of it at once: what is left stays the same for a while, and in the provider's cache.
-            history = history[(len(history) + 1) // 2 :]
-            known[:] = [Exchange(said, answer) for said, answer in history]
+            del answered[: (len(answered) + 1) // 2]
+            known[:] = [item for item in known if item.answer is None or item in answered]
         exchange = Exchange(text)
         known.append(exchange)
         if len(self._places) > MAX_PLACES:
-            del self._places[next(other for other in self._places if other not in ("", place))]
-        return history, exchange
+            del self._places[next(other for other in list(self._places) if other not in ("", place))]
+        return [[item.said, item.answer or ""] for item in answered], exchange
 
     def forget(self, path: str) -> None:
         """Begin anew."""

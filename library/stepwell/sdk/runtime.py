@@ -213,6 +213,13 @@ class Deferred:
     def __hash__(self) -> int:
         return self._number
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "line" not in self.__dict__:
+            raise AttributeError(name)
+        raise AttributeError(
+            f"{self.what}, made in line {self.line}, has no {name!r} before it is awaited: write (await ...).{name}"
+        )
+
     def start(self) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that does it; a second time is an error."""
         if self.started:
