@@ -52,6 +52,7 @@ MANY = {
     "idle": 'for _ in range(20_000): send(t="idle", calls=-1)',
     "steps": 'for n in range(10_000): send(t="step", key=f"s{n}", name="s", attempt=1, status="ok", final=True, '
     "started=1.0, finished=2.0, value=1)",
+    "empty lines past the channel": 'for _ in range(400): os.write(1, b"\\n" * 8192)',
     "lines": 'for _ in range(20_000): send(t="log", level="info", text="\\x1b", at=1.0)',
 }
 """As many small frames as fit, by what they are."""

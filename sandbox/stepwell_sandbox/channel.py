@@ -93,6 +93,10 @@ class Channel(asyncio.Protocol):
             stream.close()
             raise
 
+    def wake(self) -> None:
+        """Make `wait` return: something happened beside this stream."""
+        self._arrived.set()
+
     async def wait(self) -> None:
         """Wait until something happened since the last `take`."""
         if not self._arrived.is_set():

@@ -150,20 +150,20 @@ def _outside_strings(raw: bytes) -> bytes:
 def _harmless(frame: GuestFrame) -> GuestFrame:
     match frame:
         case Log():
-            frame.text, frame.step = _text(frame.text), clean_text(frame.step[:MAX_NAME])
+            frame.text, frame.step = harmless_text(frame.text), clean_text(frame.step[:MAX_NAME])
         case Note():
-            frame.name, frame.message = _text(frame.name), _text(frame.message)
+            frame.name, frame.message = harmless_text(frame.name), harmless_text(frame.message)
         case Terminated():
-            frame.reason = _text(frame.reason)
+            frame.reason = harmless_text(frame.reason)
         case Failed():
             _clean_failure(frame.error)
         case Step():
             if frame.error is not None:
                 _clean_failure(frame.error)
         case Diverged():
-            frame.recorded, frame.found = _text(frame.recorded), _text(frame.found)
+            frame.recorded, frame.found = harmless_text(frame.recorded), harmless_text(frame.found)
         case Rested():
-            frame.found = _text(frame.found)
+            frame.found = harmless_text(frame.found)
         case Ready() | Call() | Drop() | Mark() | Fired() | Readings() | Idle() | Done() | Reached() | Undone():
             pass
     return frame
@@ -174,11 +174,11 @@ def _clean_failure(error: Failure) -> None:
     error.attempt = None if error.attempt is None else max(1, min(error.attempt, MAX_NUMBER))
     error.line = None if error.line is None else max(1, min(error.line, MAX_NUMBER))
     error.type, error.code = clean_text(error.type[:MAX_NAME]), clean_text(error.code[:MAX_NAME])
-    error.message, error.traceback = _text(error.message), _text(error.traceback)
-    error.cause = [_text(cause) for cause in error.cause[:MAX_CAUSES]]
+    error.message, error.traceback = harmless_text(error.message), harmless_text(error.traceback)
+    error.cause = [harmless_text(cause) for cause in error.cause[:MAX_CAUSES]]
 
 
-def _text(text: str) -> str:
+def harmless_text(text: str) -> str:
     """Return text to show, cut where it is too long: escaping costs time, and its readers are people and models."""
     if len(text) <= MAX_TEXT:
         return clean_text(text)

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from stepwell_sandbox.memory import resident_bytes
 from stepwell_sandbox.process import ConfinedProcess, DiedEarly, Reaped
 from stepwell_sandbox.scratch import Folder, remove_tree
 from stepwell_sandbox.starter import Starter
+from stepwell_sandbox.written import Written
 
 HELLO_S = 30.0
 READY_S = 15.0
@@ -214,9 +216,10 @@ class Link:
         child = ZygoteChild(scratch, self._shared_bytes)
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _pipe() as (reader, writer):
             await channel.open(ours)
-            process = ConfinedProcess(self.level.name, limits, channel, child, on_violation)
+            written = Written(os.dup(reader), channel.wake)
+            process = ConfinedProcess(self.level.name, limits, channel, child, on_violation, written)
             self._children[number] = child
             try:
                 request = {
@@ -225,9 +228,10 @@ class Link:
                     "limits": asdict(kernel_limits(limits)),
                     "other_tasks": TASK_DRIFT + (0 if self.level.bubblewrap else await count_tasks()),
                 }
-                await self._post(request, theirs.fileno())
+                await self._post(request, theirs.fileno(), writer)
             except BaseException:
                 channel.abort()
+                written.close()
                 self._children.pop(number, None)
                 raise
         self.spawned += 1
@@ -335,6 +339,18 @@ class Link:
         for child in self._children.values():
             child.orphan()
         self._children.clear()
+
+
+@contextmanager
+def _pipe() -> Generator[tuple[int, int]]:
+    """Open a pipe for a while: a reading end that does not block and a writing end that does."""
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(reader, False)
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def pid_of(pidfd: int) -> int | None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,9 +29,10 @@ from stepwell.ports.frames import (
 from stepwell.ports.limits import Limits
 from stepwell.ports.sandbox import Exit
 from stepwell_sandbox.channel import Channel
-from stepwell_sandbox.decode import MAX_NODES, Unconfined, decode_first, decode_frame
+from stepwell_sandbox.decode import MAX_NODES, Unconfined, decode_first, decode_frame, harmless_text
 from stepwell_sandbox.turns import turns
 from stepwell_sandbox.wire import HEADER
+from stepwell_sandbox.written import Written
 
 ASIDE_BYTES = 16 * 1024
 """Larger frames are decoded in a thread."""
@@ -38,6 +40,8 @@ PENDING_BYTES = 64 * 1024 * 1024
 """What calls without an answer may take of the host's memory, about."""
 PART_BYTES = 64
 """Of memory, for each part of a decoded value."""
+LAST_LINES = 1000
+"""Of what was written past the channel, taken at the end."""
 CLOSE_S = 5.0
 DYING_S = 0.5
 """How long a guest that closed its channel may take to be reaped before it is killed."""
@@ -102,17 +106,26 @@ class ConfinedProcess:
     """Implements `stepwell.ports.sandbox.GuestProcess`. Receive and send from different tasks."""
 
     def __init__(
-        self, level: str, limits: Limits, channel: Channel, body: Body, on_violation: Callable[[], None]
+        self,
+        level: str,
+        limits: Limits,
+        channel: Channel,
+        body: Body,
+        on_violation: Callable[[], None],
+        written: Written | None = None,
     ) -> None:
         self._level = level
         self._limits = limits
         self._channel = channel
         self._body = body
         self._on_violation = on_violation
+        self._written = written
         self._failure: RunError | None = None
         self._limit: str | None = None
         self._started = False
         self._finished = False
+        self._silent = False
+        """Nothing more is taken of what is written."""
         self._pending: dict[int, int] = {}
         self._pending_bytes = 0
         self._turns = turns()
@@ -177,6 +190,7 @@ class ConfinedProcess:
                 raw = self._channel.take(self._turns.frames, self._turns.bytes)
                 self._turns.spend(len(raw), sum(map(len, raw)))
                 frames = [frame for data in raw if (frame := await self._accept(data)) is not None]
+                frames = self._with_written(frames, over=not raw and self._channel.ended)
             except RunError as error:
                 self._fail(error)
                 raise
@@ -192,6 +206,8 @@ class ConfinedProcess:
                 size += 0 if message.value is None else len(memoryview(message.value))
             elif isinstance(message, Start):
                 self._started = True
+                if self._written is not None:
+                    self._written.watch()
         await self._channel.send(size, lambda: _frames(messages))
 
     def kill(self) -> None:
@@ -208,6 +224,8 @@ class ConfinedProcess:
 
     async def _end(self) -> Exit:
         ended = self._body.ended
+        if self._written is not None:
+            self._written.close()
         if self._channel.ended and not ended.done():
             await asyncio.wait([ended], timeout=DYING_S)
         by_itself = ended.done()
@@ -277,6 +295,21 @@ class ConfinedProcess:
                 f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
                 limit="pending_calls",
             )
+
+    def _with_written(self, frames: list[GuestFrame], *, over: bool) -> list[GuestFrame]:
+        """Return the frames with what was written past them, which comes before the last one."""
+        if self._written is None or self._silent:
+            return frames
+        last = [frame for frame in frames[-1:] if isinstance(frame, Last)]
+        over = over or bool(last)
+        if not over and not self._written.waiting:
+            return frames
+        self._silent = over
+        lines = self._written.take(LAST_LINES if over else max(1, self._turns.frames), all_of_it=over)
+        self._turns.spend(len(lines), sum(map(len, lines)))
+        logs = [Log("stderr", harmless_text(line), time.time()) for line in lines]
+        kept = [log for log in logs if self._within_output(log) is not None]
+        return [*frames[: len(frames) - len(last)], *kept, *last]
 
     def _within_output(self, frame: Log) -> Log | None:
         """Return a line, cut with a notice where the budget ends, and None behind that."""

@@ -78,6 +78,7 @@ class ConfinedSandbox:
         if self._keeper:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
+        await asyncio.gather(*(process.close() for process in (*self._idle, *self._discarded)))
         async with self._starting:
             for link in (*self._retired, *([self._link] if self._link else [])):
                 await link.close()

@@ -8,4 +8,4 @@ import struct
 
 HEADER = struct.Struct(">I")
 GUEST_FD = 3
-"""The only descriptor besides /dev/null that a guest has."""
+"""The channel. Besides it a guest has /dev/null as 0, and as 1 and 2 a pipe to its host (`written`)."""

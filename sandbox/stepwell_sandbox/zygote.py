@@ -3,12 +3,14 @@
 It holds no secret and runs no guest code itself. It has one thread and one descriptor, the control socket
 to its host, over which it takes a `Config` and then requests, each one datagram of JSON:
 
-- host: `{"id": n, "entry": "guest", "limits": {...}, "other_tasks": n}` with the child's end of its channel;
+- host: `{"id": n, "entry": "guest", "limits": {...}, "other_tasks": n}` with the child's end of its channel and what
+  becomes its descriptors 1 and 2;
 - zygote: `{"hello": {...}}` with a pidfd of itself, `{"born": n}` with a pidfd of the child,
   `{"stillborn": n, "why": text}`, `{"gone": n, "status": n, "cpu_s": x, "max_rss_bytes": n, "limit": name | null}`.
 """
 
 import array
+import faulthandler
 import gc
 import importlib
 import json
@@ -72,6 +74,7 @@ def main(fd: int) -> None:
     plan["readable"] = tuple(plan["readable"])
     config = Config(Plan(**plan), told["entries"], tuple(told["packages"]), tuple(told["modules"]), told["prepare"])
     _preload(config)
+    faulthandler.enable(2)  # what it says of a crash of a child is among what that has written
     _resolve(config.prepare)()
     zygote = Zygote(control, config)
     gc.collect()
@@ -152,7 +155,7 @@ class Zygote:
         return f"{plan.scratch_root}/{self._mounts.pop()}/run"
 
     def _answer(self) -> None:
-        data, ancillary, *_ = self._control.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(4))
+        data, ancillary, *_ = self._control.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(8))
         if not data:
             os._exit(0)  # the host is gone; the children die with this process
         fds = array.array("i")
@@ -163,7 +166,7 @@ class Zygote:
         scratch = ""
         try:
             scratch = self._take_scratch(request["id"])
-            pid = self._fork(fds[0], request, scratch)
+            pid = self._fork(fds[0], fds[1], request, scratch)
         except (OSError, libc.ConfineError) as error:
             if self._plan.scratch_mounts and scratch:
                 self._clear_mount(scratch)
@@ -178,7 +181,7 @@ class Zygote:
         self._poll.register(pidfd, select.POLLIN)
         self._tell({"born": request["id"]}, pidfd)
 
-    def _fork(self, channel: int, request: dict[str, Any], scratch: str) -> int:
+    def _fork(self, channel: int, written: int, request: dict[str, Any], scratch: str) -> int:
         namespaces.assert_single_thread()
         if self._pid_namespace is None:
             pid = os.fork()
@@ -186,17 +189,17 @@ class Zygote:
             with self._pid_namespace:
                 pid = os.fork()
                 if pid == 0:
-                    self._become_guest(channel, request, scratch)
+                    self._become_guest(channel, written, request, scratch)
         if pid == 0:
-            self._become_guest(channel, request, scratch)
+            self._become_guest(channel, written, request, scratch)
         return pid
 
-    def _become_guest(self, channel: int, request: dict[str, Any], scratch: str) -> None:
+    def _become_guest(self, channel: int, written: int, request: dict[str, Any], scratch: str) -> None:
         """Confine this process and run the entry. Never returns."""
         try:
             others = request["other_tasks"] + len(self._children)
             limits = ProcessLimits(**request["limits"])
-            self._confinement.apply(channel, scratch, limits, others)
+            self._confinement.apply(channel, written, scratch, limits, others)
             if self._pid_namespace is None and os.getppid() != self._pid:
                 os._exit(0)  # the zygote died before the parent-death signal was set
         except BaseException as error:  # noqa: BLE001 - nothing may run on in a process that is not confined

@@ -79,6 +79,7 @@ async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
             running = await opened.open(Limits())  # not closed by its user
             pidfds = [os.pidfd_open(pid) for pid in descendants(os.getpid())]
             assert pidfds
+            await until(lambda: opened.kept > 0)
         assert (await running.close()).signal == 9
         await deaths(pidfds)
     assert names_in(tmp_path) == []

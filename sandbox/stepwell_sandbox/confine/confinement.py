@@ -35,8 +35,8 @@ class Confinement:
             sealed_later=sealed_later,
         )
 
-    def apply(self, channel: int, scratch: str, process_limits: ProcessLimits, other_tasks: int) -> None:
-        """Confine this process, which keeps `channel` as descriptor 3 and nothing else.
+    def apply(self, channel: int, written: int, scratch: str, process_limits: ProcessLimits, other_tasks: int) -> None:
+        """Confine this process, which keeps `written` as descriptors 1 and 2, `channel` as 3, and nothing else.
 
         The order is forced: no mount is possible after Landlock, and nothing at all after seccomp.
 
@@ -45,7 +45,7 @@ class Confinement:
         """
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.umask(0o077)
-        _keep_only(channel)
+        _keep_only(channel, written)
         self._enter_scratch(scratch, process_limits)
         rules = self._rules(scratch)
         limits.apply_limits(process_limits, other_tasks)
@@ -87,12 +87,13 @@ class Confinement:
         return rules
 
 
-def _keep_only(channel: int) -> None:
+def _keep_only(channel: int, written: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
-    moved = os.dup(channel) if channel < GUEST_FD else channel
-    if moved != GUEST_FD:
-        os.dup2(moved, GUEST_FD)
+    # All are above 2, as the zygote has had its own there from the start.
+    for standard in (1, 2):
+        os.dup2(written, standard)
+    os.dup2(null, 0)
+    if channel != GUEST_FD:
+        os.dup2(channel, GUEST_FD)
     os.set_inheritable(GUEST_FD, False)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
     libc.close_from(GUEST_FD + 1)
