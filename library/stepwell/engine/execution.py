@@ -16,7 +16,7 @@ from stepwell.engine.deciding import begin_unwinding, cancel_children
 from stepwell.engine.ending import end_run
 from stepwell.engine.limiting import FREE_CPU_S, RunLimits, run_limits
 from stepwell.engine.outcome import Answer
-from stepwell.engine.pausing import pause_run
+from stepwell.engine.pausing import children_rest, pause_of, pause_run
 from stepwell.engine.recorder import Lease
 from stepwell.engine.replaying import begin, open_guest
 from stepwell.engine.retrying import retried
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 MAX_NAMED = 100  # restored steps in an event
 UNDOING = (RunStatus.FAILED, RunStatus.REJECTED, RunStatus.CANCELLED, RunStatus.DEAD)
-GRACE_S = 2.0  # a timer that fires within this keeps its process
 
 
 class Execution:
@@ -341,27 +340,17 @@ class Execution:
             return None
         if self._waits.keeps_dropped():
             return None
-        kinds = {wait.kind for wait in waiting.values()}
-        wake_at = min((wait.until for wait in waiting.values() if wait.until is not None), default=None)
-        if wake_at is not None and wake_at - time.time() < GRACE_S:
-            return None
-        if "child" in kinds and not self._children_rest(sum(wait.kind == "child" for wait in waiting.values())):
+        pause = pause_of(waiting, time.time())
+        if pause is not None and not children_rest(waiting, self._children):
             self._services.runs.yield_slot(self.run.id)
             if not self._services.runs.is_crowded() or "pending" not in self._children.values():
                 return None
-        if "in_doubt" in kinds:
-            return End(RunStatus.IN_DOUBT, wake_at=wake_at, keys=tuple(waiting))
-        status = RunStatus.SLEEPING if kinds == {"timer"} else RunStatus.WAITING
-        return End(status, wake_at=wake_at, keys=tuple(waiting))
+        return pause
 
     def _wait_changed(self) -> None:
         self._count_work()
         if self._idle:  # said before the task that answers its call came to open the wait
             self._services.orders.notify(self.run.id)
-
-    def _children_rest(self, expected: int) -> bool:
-        states = self._children.values()
-        return len(states) == expected and not any(state in ("pending", "running") for state in states)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
