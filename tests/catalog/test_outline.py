@@ -133,6 +133,7 @@ def test_imperative_code_is_drawn_by_its_steps_calls_and_branches() -> None:
             "async def run():\n    x, y = Agent('a'), ntx.agent(name='b')\n    await ctx.step(y, 1)\n",
             "└─ Step b (agent b)",
         ),
+        ("x = Workflow('w', steps=[f])\nasync def run():\n    await x.arun('go')\n", "   └─ Step f (executor f)"),
         ("x = Team('t', [Agent('a')])\nasync def run():\n    await x.chat('go')\n", "   └─ Agent a"),
     ],
 )

@@ -67,6 +67,13 @@ class NodeReader:
         found = [self._node(item, depth) for item in items]
         return tuple(node for node in found if node is not None)
 
+    def workflow(self, name: str) -> tuple[NodeSource, ...]:
+        """Return the nodes of the `Workflow(..., steps=[...])` that is assigned to a name; none if none is."""
+        made = self._assigned.get(name)
+        if not isinstance(made, ast.Call) or self._origins.last(made.func) != "Workflow":
+            return ()
+        return self.read(next((keyword.value for keyword in made.keywords if keyword.arg == "steps"), None))
+
     def _follow(self, given: ast.expr | None) -> ast.expr | None:
         for _ in range(5):
             if not isinstance(given, ast.Name) or given.id not in self._assigned:

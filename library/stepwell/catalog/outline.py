@@ -168,6 +168,8 @@ class _Reader:
             return [NodeSource(_HANDLES[root], name, call.lineno)]
         if (asked := self._agents.asked(call)) is not None and (agent := self._nodes.agent(asked)) is not None:
             return [agent]
+        if name in ("arun", "run") and (nodes := self._nodes.workflow(root)):
+            return [NodeSource("Workflow", root, call.lineno, branches=(Branch("", nodes),))]
         if name in ("arun", "chat"):
             return [NodeSource("Agent", root, call.lineno)]
         function = self._functions.get(root) if not name else None
