@@ -181,6 +181,7 @@ async def run(ctx, catch: bool = False, max_turns: int = 5):
             "refused",
         ),
         (Say("Once upon", stop="max_tokens"), "truncated"),
+        (Say("I call", calls=(("nothing", {}),), stop="max_tokens"), "truncated"),
         (Say("Too", stop="model_context_window_exceeded"), "context_window"),
     ],
 )
