@@ -11,6 +11,7 @@
     │   ├── NotFound              no workflow, run, artifact, topic of that name
     │   ├── Conflict              the run is not in a state for that, or the id is used
     │   ├── Forbidden             policy does not let this caller do that
+    │   ├── TooLarge              it is more than the operator lets be kept
     │   └── PackageRefused        a package it declares is not allowed, or cannot be had as declared
     ├── RunError                  the workflow must change; ends the run
     │   ├── GuestCrashed          its process died without a result
@@ -21,6 +22,7 @@
     │   ├── BudgetExceeded        a model call could cost more than is left of a budget
     │   ├── ModelFailure          a model gave no answer (catchable in the workflow)
     │   └── ToolFailure           a tool it called failed (catchable in the workflow)
+    │       └── HostNeeded        it was redirected to a host that a person may allow
     └── HostError                 the operator must act; the run stays resumable
         ├── ConfigError           stepwell.toml or a tool file is wrong
         ├── StoreError            the database cannot be used
@@ -101,6 +103,12 @@ class Forbidden(RequestError):
     """Policy does not let this caller do that."""
 
     code = "forbidden"
+
+
+class TooLarge(RequestError):
+    """It is more than the operator lets be kept."""
+
+    code = "too_large"
 
 
 class PackageRefused(RequestError):
@@ -193,6 +201,17 @@ class ToolFailure(RunError):
         self.tool = tool
         self.code = code
         self.retryable = retryable
+
+
+class HostNeeded(ToolFailure):
+    """A call was led on to a host that is not on the operator's list; nothing was sent there.
+
+    A person may allow the host; the call, which only asks, is then made again.
+    """
+
+    def __init__(self, message: str, *, tool: str, host: str, hint: str = "") -> None:
+        super().__init__(message, tool=tool, code="not_allowed", hint=hint)
+        self.host = host
 
 
 class HostError(StepwellError):

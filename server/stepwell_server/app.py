@@ -94,6 +94,7 @@ async def open_app(
                 packages=packages,
                 models=models,
                 limits=settings.limits,
+                artifacts=settings.artifacts.limits(),
                 locks=place.path / "workers",
                 slots=settings.workers.concurrency,
                 memory=Memory(memory_budget(settings), settings.limits.memory_bytes, available_bytes),

@@ -24,7 +24,7 @@ from stepwell.model.requirements import read_requirement
 from stepwell.model.sizes import MIB, read_size
 from stepwell.packages import PackagePolicy
 from stepwell.ports import KeyPlace, Limits
-from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST
+from stepwell.ports.limits import LEAST, MAX_LIMIT, MOST, ArtifactLimits
 from stepwell.search.loading import SearchOptions
 from stepwell.search.models import PRESETS, find_model, list_names
 from stepwell.tools import (
@@ -113,6 +113,24 @@ def _to_limits(section: BaseModel) -> Limits:
     return Limits(**section.model_dump())
 
 
+Bytes = Annotated[int, BeforeValidator(_read_size), Field(gt=0, lt=MAX_LIMIT)]
+
+
+class ArtifactSettings(_Section):
+    """How much may be kept as artifacts; sizes as numbers or text such as "16 MiB"."""
+
+    max_bytes: Bytes = ArtifactLimits().each
+    """Of one."""
+    run_bytes: Bytes = ArtifactLimits().run
+    """Of one run together."""
+    home_bytes: Bytes | None = None
+    """Of all runs together; no bound unless given."""
+
+    def limits(self) -> ArtifactLimits:
+        """Return it as the library has it."""
+        return ArtifactLimits(self.max_bytes, self.run_bytes, self.home_bytes)
+
+
 class RetentionSettings(_Section):
     """What is deleted by itself."""
 
@@ -178,6 +196,7 @@ class Settings(_Section):
     http: HttpSettings = HttpSettings()
     policy: PolicySettings = PolicySettings()
     limits: Annotated[Limits, GetPydanticSchema(_limits_schema)] = Limits()
+    artifacts: ArtifactSettings = ArtifactSettings()
     sandbox: SandboxSettings = SandboxSettings()
     workers: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -233,3 +233,8 @@ def test_artifacts_are_listed_printed_and_saved(stepwell: Stepwell) -> None:
     assert target.read_bytes() == b"\x00\xff"
     assert stepwell.here("artifacts", "read", "a", "raw", "--to", str(target)).code == 2
     assert "note" in stepwell.here("artifacts", "read", "a", "nope").err
+
+    assert stepwell.here("artifacts", "delete", "a", "note").out == "note of a is deleted.\n"
+    assert [item["name"] for item in stepwell.json("artifacts", "a")["artifacts"]] == ["raw"]
+    again = stepwell.here("artifacts", "delete", "a", "note")
+    assert (again.code, "It has: raw." in again.err) == (2, True)

@@ -12,7 +12,7 @@ WAIT_S = 60
 
 
 class Echo:
-    """`/error` answers with 500; `/held` waits for `release`, after which it answers like any other path."""
+    """`/error` answers with 500; `/held` waits for `release`, after which it answers like any other path; `/chunks` is in pieces."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, str]] = []
@@ -36,8 +36,12 @@ class Echo:
                 data = json.dumps({"sent": said, "text": json.dumps(said)}).encode()
                 self.send_response(500 if target.path == "/error" else 200)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
                 self.send_header("X-Echo", quote(sent["header"], safe=" "))
+                if target.path == "/chunks":
+                    self.send_header("Transfer-Encoding", "chunked")
+                    data = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in [*pieces(data), b""])
+                else:
+                    self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -64,6 +68,11 @@ class Echo:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+
+
+def pieces(data: bytes, size: int = 7) -> list[bytes]:
+    """Short enough that each secret is cut."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def list_forms(value: str) -> list[str]:

@@ -279,6 +279,44 @@ async def test_a_lost_answer_is_a_failure_for_get_and_unknown_for_post(site: Sit
     done.set()
 
 
+async def test_an_answer_that_comes_a_byte_at_a_time_has_the_same_time_limit(site: Site) -> None:
+    gone = asyncio.Event()
+
+    async def dripping(request: Received, writer: asyncio.StreamWriter) -> None:
+        try:
+            for part in (
+                b"HTTP/1.1 200 OK\r\n",
+                *[b"X-Y: z\r\n"] * 20,
+                b"Content-Length: 99999\r\n\r\n",
+                *[b"x"] * 99999,
+            ):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        finally:
+            gone.set()
+
+    site.routes["/drip"] = dripping
+    async with open_toolbox(network=local()) as box:
+        with pytest.raises(ToolFailure, match="did not answer within") as caught:
+            await call(box, "http.request", "GET", site.url("/drip"), timeout=0.5)
+        assert caught.value.code == "timeout"
+        async with asyncio.timeout(30):
+            await gone.wait()  # nobody goes on reading
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "127\u30020\u30020\u30021", "[::]"]
+)
+async def test_an_address_of_this_machine_is_refused_however_it_is_written(site: Site, host: str) -> None:
+    async with open_toolbox(network=NetworkPolicy(("*",))) as box:
+        for tool in ("fetch", "curl.get"):
+            with pytest.raises(ToolFailure, match="private or reserved") as caught:
+                await call(box, tool, site.url("/", host))
+            assert caught.value.code == "not_allowed"
+    assert site.connections == 0
+
+
 async def test_a_refused_connection_is_a_failure_for_post_too_since_nothing_was_sent() -> None:
     async with open_toolbox(network=local()) as box:
         with pytest.raises(ToolFailure, match="could not be connected to"):

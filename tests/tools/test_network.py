@@ -64,6 +64,12 @@ def test_what_is_no_host_pattern(text: str) -> None:
         ("http://bücher.example/", "http://xn--bcher-kva.example/", "xn--bcher-kva.example", 80),
         ("http://[2606:4700::1111]/", "http://[2606:4700::1111]/", "2606:4700::1111", 80),
         ("http://a.org/[1-3]{x}", "http://a.org/[1-3]%7Bx%7D", "a.org", 80),
+        ("http://a.org?@evil.org/", "http://a.org/?@evil.org/", "a.org", 80),
+        ("http://a.org#@evil.org/", "http://a.org/", "a.org", 80),
+        # An address in other writing is that address; whether it may be reached is checked where it is connected to.
+        ("http://127\u30020\u30020\u30021/", "http://127.0.0.1/", "127.0.0.1", 80),
+        ("http://[::ffff:127.0.0.1]/", "http://[::ffff:127.0.0.1]/", "::ffff:127.0.0.1", 80),
+        ("http://\u0430.org/", "http://xn--80a.org/", "xn--80a.org", 80),
     ],
 )
 def test_urls_are_rebuilt_from_their_parts(url: str, rebuilt: str, host: str, port: int) -> None:
@@ -80,6 +86,9 @@ def test_urls_are_rebuilt_from_their_parts(url: str, rebuilt: str, host: str, po
         "http://0177.0.0.1/", "http://1.2.3.4.5/", "http://[::1", "http://[fe80::1%25eth0]/", "http://a..b\n.org/",
         "http://a.org/\x00", "http://a.org/\r\nX: y", "http://-a.org/", "http://a%2eorg/", "http://a org/",
         "http://" + "a" * 300 + ".org/", "-o/tmp/x", "@/etc/passwd",
+        "http://0/", "http://0x7f000001/", "http://017700000001/", "http://a.0x7f/", "http://a.org:80:80/",
+        "http://a.org:0/", "http://xn--/", "http://\u200ba.org/", "http://a\u00ad.org/", "http://\uff41.org/",
+        "http://\uff11\uff12\uff17.0.0.1/", "http://\u2460\u2461\u2466.0.0.1/",
     ],
 )  # fmt: skip
 def test_urls_that_programs_could_read_differently_are_refused(url: str) -> None:

@@ -17,16 +17,16 @@ from stepwell.engine.agents import Agents
 from stepwell.engine.book import was_made
 from stepwell.engine.border import plain
 from stepwell.engine.doubting import answer_doubt, doubt_wait
-from stepwell.engine.gating import pass_gate
+from stepwell.engine.gating import gate_key, pass_gate
 from stepwell.engine.inquiring import make_asker
-from stepwell.engine.keeping import make_saver
-from stepwell.engine.outcome import Answer, give, refuse, refused, tool_failed
+from stepwell.engine.keeping import Saver
+from stepwell.engine.outcome import Answer, child_answer, give, refuse, refused, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
 from stepwell.engine.stored import act_on_artifact, query_artifact, read_artifact
 from stepwell.engine.telling import telling
 from stepwell.engine.waiting import Waiting
-from stepwell.errors import InvalidArguments, RequestError, StepwellError, ToolFailure
+from stepwell.errors import HostNeeded, InvalidArguments, RequestError, StepwellError, ToolFailure
 from stepwell.model import Json, JsonObject, Version
 from stepwell.model.aside import LARGE, Aside
 from stepwell.model.secret_names import list_secret_names
@@ -40,6 +40,7 @@ from stepwell.store.waits import NewWait
 log = logging.getLogger(__name__)
 
 OF_THE_STORE = ("query", "act", "state")
+MAX_ASKED = 5  # hosts that one call is redirected to and a person is asked about
 STORE_CALLS = 8  # of one run at one time: their values are in memory until they are written
 
 
@@ -55,6 +56,7 @@ class Calls:
         self._waits = waits
         self._book = waits.book
         self._aside = Aside()
+        self._saver = Saver(services.database, self._book, run, services.artifacts)
         self._store_turn = asyncio.Semaphore(STORE_CALLS)
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
@@ -143,9 +145,24 @@ class Calls:
             earlier = earlier or await self._book.take_cut(call.label(digest), self._adopted, "ok", "open", "in_doubt")
         if earlier is not None and (earlier.status == "ok" or (was_made(earlier) and not spec.repeatable)):
             return await self._reuse(call, digest, earlier)
-        doubtful = (entry is not None or earlier is not None) and not spec.repeatable
-        async with AsyncExitStack() as turn:
-            return await self._in_turn(call, entry, digest, spec, arguments, hosts, doubtful=doubtful, turn=turn)
+        doubtful = (entry is not None or earlier is not None) and not (
+            spec.repeatable or self._was_redirected(call.key)
+        )
+        redirects = 0
+        while True:
+            async with AsyncExitStack() as turn:
+                try:
+                    return await self._in_turn(
+                        call, entry, digest, spec, arguments, hosts, doubtful=doubtful, turn=turn
+                    )
+                except HostNeeded as error:
+                    needed = error
+            # It has only asked, and was answered: a person decides without a turn, and then it is made again.
+            entry, doubtful, redirects = self._book.entries.get(call.key), False, redirects + 1
+            denied = await self._follow(call, digest, spec, arguments, needed, redirects)
+            if denied is not None:
+                return self._settle(call, entry or self._book.draft(call, digest), denied)
+            hosts = (*hosts, needed.host)
 
     async def _in_turn(
         self,
@@ -167,7 +184,7 @@ class Calls:
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
             )
         key = self._idempotency_key(call, digest)
-        save = make_saver(self._book, self._run, call)
+        save = self._saver.of(call)
         ask = make_asker(self._waits, call, digest)
         context = CallContext(self._run.id, self._run.workflow, key, hosts=hosts, save=save, ask=ask)
         while True:
@@ -185,6 +202,8 @@ class Calls:
                     with telling(self._book, call) as tell:
                         given = await tools.call(spec, arguments, replace(context, tell=tell))
                 answer = await self._aside.run(_size(given), give, given)
+            except HostNeeded:
+                raise
             except ToolFailure as error:
                 answer = tool_failed(error)
             except Exception as error:  # noqa: BLE001  foreign code: nobody knows whether the call had its effect
@@ -197,6 +216,23 @@ class Calls:
                 answer = refuse("ToolError", message, "no_answer", tool=call.name, retryable=True)
             taken: JsonObject = {"seconds": round(time.monotonic() - began, 6), "bytes": len(answer.value or b"")}
             return self._settle(call, entry, answer, taken)
+
+    async def _follow(
+        self, call: Call, digest: str, spec: ToolSpec, arguments: JsonObject, needed: HostNeeded, redirects: int
+    ) -> Answer | None:
+        """Ask for a host that a call was redirected to; None when the call may be made again and go there."""
+        if redirects > MAX_ASKED:
+            return tool_failed(needed)
+        try:
+            gate = self._services.tools.redirect_gate(spec, needed.host)
+        except ToolFailure as error:
+            return tool_failed(error)
+        return await pass_gate(self._services.database, self._waits, call, digest, arguments, gate, redirects)
+
+    def _was_redirected(self, key: str) -> bool:
+        """Whether an attempt before was answered by a redirect: such a call only asks, and had no effect."""
+        asked = gate_key(key, 1)
+        return asked in self._book.entries or asked in self._waits.rows
 
     def _idempotency_key(self, call: Call, digest: str) -> str:
         # Where somebody decided that a call on a part that was cut off is made again, it is another call.
@@ -270,7 +306,7 @@ class Calls:
         try:
             if call.name.startswith("artifacts."):
                 artifact = await self._aside.run(len(call.args), read_artifact, call, kwargs, self._run.id)
-                answer = await act_on_artifact(self._services.database, call, artifact)
+                answer = await act_on_artifact(self._services.database, call, artifact, self._services.artifacts)
             else:
                 act = self._services.functions.act
                 kwargs = await self._aside.run(len(call.args), plain, kwargs)
@@ -311,7 +347,7 @@ class Calls:
             request: JsonObject = {"prompt": f"Waits for the workflow {call.name!r}", "context": {"run_id": child_id}}
             decision = await self._waits.until_child(NewWait(call.key, "child", call.name, request))
             self._waits.take(call.key)
-            answer = _child_answer(call.name, child_id, decision or {})
+            answer = child_answer(call.name, child_id, decision or {})
         return self._settle(call, entry, answer)
 
     async def _wait(self, call: Call, entry: Entry | None, digest: str, kwargs: JsonObject) -> Answer:
@@ -353,12 +389,3 @@ class Calls:
 def _size(value: Json) -> int:
     """Return the bytes of a tool's value, about; what has parts is taken for large without looking."""
     return LARGE if isinstance(value, dict | list) else len(value) if isinstance(value, str) else 0
-
-
-def _child_answer(workflow: str, child_id: str, decision: JsonObject) -> Answer:
-    if decision.get("status") in ("completed", "terminated"):
-        return Answer(decision["output"].encode() if decision.get("output") else b"null")
-    error: JsonObject = decision.get("error") or {}
-    message = f"workflow {workflow!r} {decision.get('status', 'failed')}: {error.get('type')}: {error.get('message')}"
-    code = str(error.get("code") or "child_failed")
-    return refuse("ChildFailed", message[:4000], code, workflow=workflow, run_id=child_id)

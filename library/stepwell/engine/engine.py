@@ -328,6 +328,15 @@ class Engine:
         """Return the artifacts of a run, or of all, without data."""
         return await self._database.read(lambda c: artifacts.list_artifacts(c, run_id))
 
+    async def delete_artifact(self, run_id: str, name: str) -> None:
+        """Delete what a run saved under that name, all versions of it.
+
+        Raises:
+            NotFound: it saved nothing under it; the hint names what there is.
+        """
+        await self.artifact(run_id, name)
+        await self._database.write(lambda c: artifacts.delete_artifact(c, name, time.time(), run_id))
+
     async def _rests(self, run: Run, deadline: float) -> bool:
         if run.status not in LIVE:
             return True

@@ -16,6 +16,7 @@ from stepwell.store.grants import Grant
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
 
+GATE = "!policy"
 ONCE = "once"
 SCOPES: tuple[JsonObject, ...] = (
     {"id": ONCE, "label": "This call only"},
@@ -26,12 +27,22 @@ SCOPES: tuple[JsonObject, ...] = (
 CLIENT = "client"  # the way of a decision that a client passes on without asking its user by a form
 
 
+def gate_key(call: str, redirects: int = 0) -> str:
+    """Return the key of the operator's gate before a call, or before its n-th redirect to a host that asks."""
+    return f"{call}{GATE}{redirects or ''}"
+
+
+def is_operators(key: str) -> bool:
+    """Whether an approval is demanded by the operator, not by the workflow."""
+    return GATE in key
+
+
 async def pass_gate(
-    database: Database, waits: Waiting, call: Call, digest: str, arguments: JsonObject, gate: Gate
+    database: Database, waits: Waiting, call: Call, digest: str, arguments: JsonObject, gate: Gate, redirects: int = 0
 ) -> Answer | None:
-    """Return when the call may be made, None, or the refusal; what was decided is in the journal at `!policy`."""
+    """Return when the call may be made, None, or the refusal; what was decided is in the journal at `gate_key`."""
     book, run = waits.book, waits.run
-    key = f"{call.key}!policy"
+    key = gate_key(call.key, redirects)
     bound = bound_digest(run, key, f"{call.label(digest)}\0{_binding(gate)}")
     done = book.entries.get(key)
     if done is not None and (done.status, done.kind, done.digest) == ("ok", "approval", bound):

@@ -16,6 +16,7 @@ from stepwell.engine.starting import Starter
 from stepwell.engine.throttle import Throttle
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports.limits import ArtifactLimits
 from stepwell.store.database import Database
 
 
@@ -30,6 +31,7 @@ async def open_engine(
     packages: Packages,
     models: Models,
     limits: Limits,
+    artifacts: ArtifactLimits,
     locks: Path,
     slots: int,
     memory: Memory,
@@ -41,8 +43,8 @@ async def open_engine(
     recorder = Recorder(database, lock.worker, commits := Signals())
     throttle = Throttle(database, lock.worker)
     services = Services(
-        database, recorder, sandbox, workflows, tools, functions, packages, models, limits, lock.worker, locks,
-        Signals(), Signals(), commits, memory, throttle, durability,
+        database, recorder, sandbox, workflows, tools, functions, packages, models, limits, artifacts, lock.worker,
+        locks, Signals(), Signals(), commits, memory, throttle, durability,
     )  # fmt: skip
     dispatcher = Dispatcher(services, slots if execute else 0)
     starter = Starter(database, workflows, dispatcher, models.budgets.per_run)

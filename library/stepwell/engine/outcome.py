@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from stepwell.errors import RequestError, ToolFailure
-from stepwell.model import Json
+from stepwell.model import Json, JsonObject
 from stepwell.ports.frames import Failure
 
 NULL = b"null"
@@ -69,3 +69,13 @@ def tool_failed(error: ToolFailure) -> Answer:
 def refused(error: RequestError, kind: str = "ValueError") -> Answer:
     """Answer that the request itself was wrong."""
     return refuse(kind, f"{error.message.rstrip('.')}. {error.hint}".strip(), error.code)
+
+
+def child_answer(workflow: str, child_id: str, decision: JsonObject) -> Answer:
+    """Answer with how a child workflow ended."""
+    if decision.get("status") in ("completed", "terminated"):
+        return Answer(decision["output"].encode() if decision.get("output") else b"null")
+    error: JsonObject = decision.get("error") or {}
+    message = f"workflow {workflow!r} {decision.get('status', 'failed')}: {error.get('type')}: {error.get('message')}"
+    code = str(error.get("code") or "child_failed")
+    return refuse("ChildFailed", message[:4000], code, workflow=workflow, run_id=child_id)

@@ -11,6 +11,7 @@ from stepwell.engine.throttle import Throttle
 from stepwell.model import Json, JsonObject
 from stepwell.model.durability import Durability
 from stepwell.ports import Limits, Models, Packages, Sandbox, ToolHost, WorkflowSource
+from stepwell.ports.limits import ArtifactLimits
 from stepwell.store.database import Database
 from stepwell.store.runs import RunRow
 
@@ -81,6 +82,7 @@ class Services:
     packages: Packages
     models: Models
     limits: Limits
+    artifacts: ArtifactLimits
     worker: str
     locks: Path
     orders: Signals

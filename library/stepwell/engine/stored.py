@@ -7,16 +7,19 @@ from typing import Any
 import msgspec
 
 from stepwell.engine.border import across_runs, plain, read_bytes
+from stepwell.engine.keeping import put_within
 from stepwell.engine.outcome import Answer, give
 from stepwell.errors import InvalidArguments
 from stepwell.model import JsonObject
 from stepwell.ports.frames import Call
+from stepwell.ports.limits import ArtifactLimits
 from stepwell.sdk.codec import TAG
 from stepwell.store import artifacts
 from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
 
 MAX_NAME = 200  # characters
+MAX_METADATA = 16 * 1024  # bytes of JSON: lists of artifacts hold it
 
 
 def read_artifact(call: Call, kwargs: JsonObject, run_id: str) -> Artifact:
@@ -34,12 +37,16 @@ def read_artifact(call: Call, kwargs: JsonObject, run_id: str) -> Artifact:
     )  # fmt: skip
 
 
-async def act_on_artifact(database: Database, call: Call, artifact: Artifact) -> Answer:
-    """Save it, or delete what has its name."""
+async def act_on_artifact(database: Database, call: Call, artifact: Artifact, limits: ArtifactLimits) -> Answer:
+    """Save it, or delete what has its name.
+
+    Raises:
+        TooLarge: it would be more than may be kept.
+    """
     name, now = artifact.name, artifact.created_at
     if call.name == "artifacts.delete":
         return give(await database.write(lambda c: artifacts.delete_artifact(c, name, now)))
-    await database.write(lambda c: artifacts.put_artifact(c, call.key, artifact))
+    await database.write(lambda c: put_within(c, call.key, artifact, limits))
     return give({"name": name, "media_type": artifact.media_type, "size": artifact.size})
 
 
@@ -77,7 +84,10 @@ def _name(kwargs: JsonObject) -> str:
 
 
 def _object(value: Any) -> JsonObject:
-    return value if isinstance(value, dict) else {}
+    given: JsonObject = value if isinstance(value, dict) else {}
+    if len(msgspec.json.encode(given)) > MAX_METADATA:
+        raise InvalidArguments(f"an artifact's metadata are at most {MAX_METADATA} bytes of JSON; data may be larger")
+    return given
 
 
 def _encode(data: Any) -> tuple[str, bytes]:

@@ -46,6 +46,17 @@ class Limits:
         return replace(self, **{name: value for name, value in wanted.items() if value < getattr(self, name)})
 
 
+@dataclass(frozen=True, slots=True)
+class ArtifactLimits:
+    """How many bytes of artifacts may be kept. The call that would keep more fails, and can be handled."""
+
+    each: int = 16 * MIB
+    run: int = 256 * MIB
+    """Of one run together."""
+    home: int | None = None
+    """Of all runs together; None: what the disk takes."""
+
+
 # With less no process of ours starts, or none can say how it ended.
 LEAST: dict[str, float] = {
     "memory_bytes": 64 * MIB,

@@ -223,6 +223,14 @@ class ToolHost(Protocol):
         """
         ...
 
+    def redirect_gate(self, spec: ToolSpec, host: str) -> Gate:
+        """Return what a person must allow before a call that has raised `HostNeeded` is made again.
+
+        Raises:
+            ToolFailure: no person can allow that host.
+        """
+        ...
+
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
         """Return the arguments object of a call, checked against the tool's schema.
 
@@ -239,6 +247,7 @@ class ToolHost(Protocol):
         """Make the call and return its value.
 
         Raises:
+            HostNeeded: it was redirected to a host that a person must allow; it has had no effect.
             ToolFailure: the tool answered with an error. Any other exception means that the outcome is unknown.
         """
         ...

@@ -35,6 +35,18 @@ def put_artifact(connection: sqlite3.Connection, key: str, artifact: Artifact) -
     )  # fmt: skip
 
 
+def is_saved(connection: sqlite3.Connection, run_id: str, key: str) -> bool:
+    """Return whether a call of a run has saved its artifact."""
+    sql = "SELECT 1 FROM artifacts WHERE run_id = ? AND key = ?"
+    return connection.execute(sql, (run_id, key)).fetchone() is not None
+
+
+def used_bytes(connection: sqlite3.Connection, run_id: str | None = None) -> int:
+    """Return the bytes of what a run has saved, or all have, and nobody has deleted; each version of a name counts."""
+    sql = "SELECT coalesce(sum(size), 0) FROM artifacts WHERE (?1 IS NULL OR run_id = ?1) AND deleted_at IS NULL"
+    return int(connection.execute(sql, (run_id,)).fetchone()[0])
+
+
 def find_artifact(connection: sqlite3.Connection, name: str, run_id: str | None = None) -> Artifact | None:
     """Return the newest artifact of that name, of one run or of any."""
     row = connection.execute(
@@ -57,10 +69,22 @@ def list_artifacts(connection: sqlite3.Connection, run_id: str | None = None) ->
     return [_read(row) for row in rows]
 
 
-def delete_artifact(connection: sqlite3.Connection, name: str, now: float) -> bool:
-    """Hide all artifacts of that name."""
-    sql = "UPDATE artifacts SET deleted_at = ? WHERE name = ? AND deleted_at IS NULL"
-    return connection.execute(sql, (now, name)).rowcount > 0
+def delete_artifact(connection: sqlite3.Connection, name: str, now: float, run_id: str | None = None) -> bool:
+    """Delete all artifacts of that name, of one run or of any; their content too where nothing else has it."""
+    wanted = "name = ?1 AND (?2 IS NULL OR run_id = ?2) AND deleted_at IS NULL"
+    blobs = {row["blob"] for row in connection.execute(f"SELECT blob FROM artifacts WHERE {wanted}", (name, run_id))}
+    if not blobs:
+        return False
+    # The rows stay until they are collected: the call that saved one is known not to save it again.
+    sql = f"UPDATE artifacts SET deleted_at = ?3, blob = ?4 WHERE {wanted}"
+    connection.execute(sql, (name, run_id, now, put_blob(connection, b"")))
+    connection.executemany(
+        """DELETE FROM blobs WHERE hash = ?1
+               AND NOT EXISTS (SELECT 1 FROM journal WHERE value_blob = ?1)
+               AND NOT EXISTS (SELECT 1 FROM artifacts WHERE blob = ?1)""",
+        [(blob,) for blob in blobs],
+    )
+    return True
 
 
 def _read(row: sqlite3.Row) -> Artifact:

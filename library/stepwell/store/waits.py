@@ -95,9 +95,10 @@ def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
     """Close the wait of a call, and the gates before it: its branch was cancelled. What it was given is given back."""
     emitted.give_back(connection, run_id, key)
     connection.execute(
-        """UPDATE waits SET status = 'void', decision = ?
-           WHERE run_id = ? AND key IN (?, ?, ?) AND status IN ('open', 'decided')""",
-        (json.dumps(DROPPED), run_id, key, f"{key}!policy", f"{key}!doubt"),
+        """UPDATE waits SET status = 'void', decision = ?1
+           WHERE run_id = ?2 AND (key IN (?3, ?3 || '!doubt') OR substr(key, 1, length(?4)) = ?4)
+               AND status IN ('open', 'decided')""",
+        (json.dumps(DROPPED), run_id, key, f"{key}!policy"),
     )
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from stepwell.errors import ToolFailure
+from stepwell.errors import HostNeeded, ToolFailure
 from stepwell.tools.bodies import BodyBroken, BodyTooLarge, decode_text, is_binary, read_body
 from stepwell.tools.messages import EXCERPT_CHARS, clean, failure
-from stepwell.tools.network import NetworkPolicy, Refused, Target
+from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
 from stepwell.tools.tool import OutcomeUnknown
 
 MAX_REDIRECTS = 5
@@ -71,31 +71,48 @@ class WebClient:
     async def exchange(self, request: Request) -> Answer:
         """Send the request; for GET and HEAD follow redirects, each checked as the first URL was.
 
+        Headers and body stay with the origin that they were meant for.
+
         Raises:
+            Unlisted: a redirect leads to a host that is not on the list; nothing was sent there.
             Refused: a redirect leads to where tools may not go, or there are too many.
             BodyTooLarge, BodyBroken, httpx.TransportError: the answer could not be had.
         """
-        target, headers = request.target, request.headers
+        target, headers, content = request.target, request.headers, request.content
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._client.stream(
-                request.method, target.url, headers=headers, content=request.content
-            ) as response:
+            async with self._client.stream(request.method, target.url, headers=headers, content=content) as response:
                 location = _location(response) if request.method in SAFE_METHODS else None
                 if location is None:
                     return await _answer(request, target, response)
                 following = self._follow(target, location)
             if following.origin != target.origin:
-                headers = {}
+                headers, content = {}, None
             target = following
         raise Refused(f"more than {MAX_REDIRECTS} redirects, the last to {target.shown}", code="http_error")
 
     def _follow(self, target: Target, location: str) -> Target:
         try:
-            return self.network.check_url(str(httpx.URL(target.url).join(location)))
+            following = read_url(str(httpx.URL(target.url).join(location)))
         except httpx.InvalidURL as error:
             raise Refused(f"{target.shown} redirects to no valid URL: {error}", code="http_error") from error
         except Refused as error:
-            raise Refused(f"{target.shown} redirects: {error.message}", code=error.code, hint=error.hint) from error
+            raise _redirected(target, error) from error
+        if not self.network.lists(following.host):
+            raise Unlisted(_redirected(target, self.network.not_listed(following.host)), following.host)
+        return following
+
+
+class Unlisted(Refused):
+    """A redirect leads to a host that is not on the allow-list."""
+
+    def __init__(self, refused: Refused, host: str) -> None:
+        super().__init__(refused.message, code=refused.code, hint=refused.hint)
+        self.host = host
+
+    def as_failure(self, tool: str) -> ToolFailure:
+        """Return the error that a person may lift."""
+        shown = super().as_failure(tool)
+        return HostNeeded(shown.message, tool=tool, host=self.host, hint=shown.hint)
 
 
 @contextmanager
@@ -143,6 +160,10 @@ def http_failure(tool: str, answer: Answer, *, hint: str = "") -> ToolFailure:
         retryable=answer.status == 429 or answer.status >= 500,
         hint=hint,
     )
+
+
+def _redirected(target: Target, error: Refused) -> Refused:
+    return Refused(f"{target.shown} redirects: {error.message}", code=error.code, hint=error.hint)
 
 
 def _location(response: httpx.Response) -> str | None:

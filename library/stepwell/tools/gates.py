@@ -28,9 +28,7 @@ def make_gate(
     """
     unlisted = [host for host in dict.fromkeys(hosts) if not network.lists(host)]
     for host in unlisted:
-        refused = network.not_listed(host) if rules.unlisted == "deny" else _refused_address(network, host)
-        if refused is not None:
-            raise refused.as_failure(spec.name)
+        _check_askable(spec, host, network, rules)
     subjects = [Subject("host", host) for host in unlisted]
     asked = f"Allow {spec.name} to reach {' and '.join(unlisted)}?"
     if spec.policy in ("approve", "person"):
@@ -38,6 +36,27 @@ def make_gate(
         asked = f"Allow the tool {spec.name}" + (f", and to reach {' and '.join(unlisted)}?" if unlisted else "?")
     person = "person" in (spec.policy, approvals)
     return Gate(asked, tuple(subjects), rules.ask_s, rules.use_s, person) if subjects else None
+
+
+def make_redirect_gate(spec: ToolSpec, host: str, network: NetworkPolicy, rules: ToolRules) -> Gate:
+    """Return the gate before a call that was redirected to a host goes there.
+
+    Raises:
+        ToolFailure: code `not_allowed`: no person can allow the host.
+    """
+    _check_askable(spec, host, network, rules)
+    asked = f"Allow {spec.name} to follow a redirect to {host}?"
+    return Gate(asked, (Subject("host", host),), rules.ask_s, rules.use_s, person=True)
+
+
+def changed(spec: ToolSpec) -> ToolFailure:
+    """Return the error of a call that was approved for a tool which is another one now."""
+    return failure(
+        spec.name,
+        f"{spec.name}: the tool's definition has changed since the call was approved; nothing was sent",
+        code="not_allowed",
+        hint="resume_run asks for an approval of what it is now.",
+    )
 
 
 def undeclared(spec: ToolSpec, declared: tuple[str, ...]) -> ToolFailure:
@@ -50,6 +69,12 @@ def undeclared(spec: ToolSpec, declared: tuple[str, ...]) -> ToolFailure:
         hint=f"Write tools.{spec.name}(...) in the source. The operator can allow calls by a computed name in "
         "stepwell.toml: [policy] dynamic_tools = true.",
     )
+
+
+def _check_askable(spec: ToolSpec, host: str, network: NetworkPolicy, rules: ToolRules) -> None:
+    refused = network.not_listed(host) if rules.unlisted == "deny" else _refused_address(network, host)
+    if refused is not None:
+        raise refused.as_failure(spec.name)
 
 
 def _refused_address(network: NetworkPolicy, host: str) -> Refused | None:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from stepwell.errors import ToolFailure
 from stepwell.host_tools import ATTRIBUTE, Marked
 from stepwell.model import Json, JsonObject
 from stepwell.ports import Binary, CallContext, ToolSpec
@@ -106,6 +107,8 @@ class FunctionTool:
         except _Misfit as error:
             message = f"{spec.name}: the call was made, and its result is not what the function declares: {error}"
             raise failure(spec.name, message, code="bad_answer") from error
+        except ToolFailure:  # of what keeps its bytes
+            raise
         except PydanticSerializationError as error:
             raise failure(spec.name, f"{spec.name}: its value is no JSON: {error}", code="bad_answer") from error
         except (Exception, SystemExit) as error:

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from stepwell.tools.exchange import UNSENT, Answer, Request, WebClient
+from stepwell.tools.exchange import UNSENT, Answer, Request, Unlisted, WebClient
 from stepwell.tools.network import Refused
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -36,6 +36,8 @@ async def exchange_repeating(web: WebClient, request: Request, timeout_s: float,
         for delay in delays:
             try:
                 answer = await web.exchange(request)
+            except Unlisted:
+                raise
             except (Refused, *UNSENT, *_BROKEN) as error:
                 lost = _newest(lost, error)
                 if isinstance(error, Refused) or _is_untrusted(error) or clock() + delay >= end:
@@ -48,6 +50,8 @@ async def exchange_repeating(web: WebClient, request: Request, timeout_s: float,
                 await asyncio.sleep(wait)
         try:
             return await web.exchange(request)
+        except Unlisted:
+            raise
         except (Refused, *UNSENT, *_BROKEN) as error:
             raise _newest(lost, error) or error from error
 

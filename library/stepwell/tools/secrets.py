@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from urllib.parse import quote
 
-from stepwell.errors import ToolFailure
+from stepwell.errors import HostNeeded, ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.model.secret_names import SECRET, list_secret_names
 from stepwell.ports import Binary, CallContext, Inquiry, Reply
@@ -136,6 +136,8 @@ class Secrets:
     def hide(self, error: Exception) -> Exception:
         """Return what to raise instead: the same without secrets, and without what caused it."""
         if isinstance(error, ToolFailure):
+            if isinstance(error, HostNeeded) and self._redactor.text(error.host) == error.host:
+                return error  # a host is shown to a person, and kept
             message, hint = self._redactor.text(error.message), self._redactor.text(error.hint)
             return ToolFailure(message, tool=error.tool, code=error.code, retryable=error.retryable, hint=hint)
         said = str(error) if isinstance(error, OutcomeUnknown) else f"{type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.commands import CommandTool, find_program
 from stepwell.tools.connect import open_client
 from stepwell.tools.exchange import WebClient
-from stepwell.tools.gates import make_gate, undeclared
+from stepwell.tools.gates import changed, make_gate, make_redirect_gate, undeclared
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
 from stepwell.tools.openapi import OpenApi, OpenApiSource
@@ -177,6 +177,14 @@ class Toolbox:
         self._secrets.check(spec.name, hosts, arguments, None if self._rules.dynamic else caller.secrets)
         return make_gate(spec, arguments, hosts, self._network, self._rules, self._rules.approvals_for(caller))
 
+    def redirect_gate(self, spec: ToolSpec, host: str) -> Gate:
+        """Return what a person must allow before a call that was redirected to a host goes there.
+
+        Raises:
+            ToolFailure: see `ToolHost.redirect_gate`.
+        """
+        return make_redirect_gate(spec, host, self._network, self._rules)
+
     def bind(self, spec: ToolSpec, args: list[Json], kwargs: JsonObject) -> JsonObject:
         """Return the arguments object of a call.
 
@@ -202,6 +210,8 @@ class Toolbox:
             OutcomeUnknown: the call was made, cannot be repeated, and no answer came.
         """
         entry = self._allowed(spec.name)
+        if spec.policy != "allow" and replace(entry.spec, policy=spec.policy) != spec:
+            raise changed(spec)
         arguments, context = with_key(entry.spec, arguments, context)
         if not self._secrets:
             return await entry.tool.call(entry.spec, arguments, context)

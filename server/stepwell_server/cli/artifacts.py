@@ -20,6 +20,7 @@ _MODULE = "stepwell_server.cli.artifacts"
 _ENTRIES = {
     "list": Entry(_MODULE, "list_artifacts", "List what a run has saved."),
     "read": Entry(_MODULE, "read", "Print or save one artifact."),
+    "delete": Entry(_MODULE, "delete", "Delete one artifact."),
 }
 
 
@@ -33,9 +34,9 @@ class _ListByDefault(LazyGroup):
         return super().resolve_command(ctx, args if args[0] in _ENTRIES else ["list", *args])
 
 
-@click.command(cls=_ListByDefault, entries=_ENTRIES, subcommand_metavar="RUN | read RUN NAME")
+@click.command(cls=_ListByDefault, entries=_ENTRIES, subcommand_metavar="RUN | read RUN NAME | delete RUN NAME")
 def artifacts() -> None:
-    """List what RUN has saved, or read one artifact of it."""
+    """List what RUN has saved; read or delete one artifact of it."""
 
 
 @click.command(cls=Command, name="list")
@@ -79,6 +80,16 @@ def read(invocation: Invocation, run_id: str, name: str, target: Path | None) ->
         raise Conflict(f"{one_line(name)} is {found.size:,} bytes of {found.media_type}.", hint="Use --to FILE.")
     else:
         click.echo(block(found.data.decode("utf-8", "replace")))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.argument("name")
+@click.pass_obj
+def delete(invocation: Invocation, run_id: str, name: str) -> None:
+    """Delete what RUN has saved as NAME, all versions of it; `stepwell gc` then makes the file smaller."""
+    in_app(invocation, lambda app: app.engine.delete_artifact(run_id, name))
+    invocation.put({"run_id": run_id, "name": name, "deleted": True}, f"{one_line(name)} of {run_id} is deleted.")
 
 
 def _describe(artifact: Artifact) -> JsonObject:

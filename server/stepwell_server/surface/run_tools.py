@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from stepwell.engine import StartOptions
+from stepwell.engine.gating import is_operators
 from stepwell.engine.pages import write_cursor
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject, Run, RunStatus
@@ -30,7 +31,6 @@ RESUME_WAIT_S = 20.0
 MAX_LISTED_ERROR = 300  # characters
 ORIGIN = "client"
 DOUBT_DECISIONS = ("retry", "value", "fail")
-POLICY_GATE = "!policy"  # the end of the key of an approval that the operator demands, not the workflow
 
 
 async def invoke_workflow(call: Call, given: InvokeWorkflow) -> Answer:
@@ -218,7 +218,7 @@ def _check_digest(run: Run, given: ApproveRun) -> None:
     approvals = [wait for wait in run.waiting_for if wait.kind == "approval"]
     if given.digest or not approvals or (given.key and all(wait.key != given.key for wait in approvals)):
         return
-    if len(approvals) == 1 and not approvals[0].key.endswith(POLICY_GATE):
+    if len(approvals) == 1 and not is_operators(approvals[0].key):
         return
     shown = next((wait for wait in approvals if wait.key == given.key), approvals[0])
     raise InvalidArguments(
