@@ -35,12 +35,11 @@ from stepwell.ports.frames import Call, Failure
 from stepwell.store import spending
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
-from stepwell.store.waits import NewWait
+from stepwell.store.waits import MAX_REDIRECT_GATES, NewWait
 
 log = logging.getLogger(__name__)
 
 OF_THE_STORE = ("query", "act", "state")
-MAX_ASKED = 5  # hosts that one call is redirected to and a person is asked about
 STORE_CALLS = 8  # of one run at one time: their values are in memory until they are written
 
 
@@ -221,7 +220,7 @@ class Calls:
         self, call: Call, digest: str, spec: ToolSpec, arguments: JsonObject, needed: HostNeeded, redirects: int
     ) -> Answer | None:
         """Ask for a host that a call was redirected to; None when the call may be made again and go there."""
-        if redirects > MAX_ASKED:
+        if redirects > MAX_REDIRECT_GATES:
             return tool_failed(needed)
         try:
             gate = self._services.tools.redirect_gate(spec, needed.host)

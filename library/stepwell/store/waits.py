@@ -9,6 +9,7 @@ from stepwell.model import JsonObject, Wait
 from stepwell.store import emitted
 
 EXPIRED: JsonObject = {"decision": "expired"}
+MAX_REDIRECT_GATES = 5  # of one call: hosts that it is redirected to and a person is asked about
 DROPPED: JsonObject = {"decision": "dropped"}
 
 
@@ -94,11 +95,11 @@ def take_wait(connection: sqlite3.Connection, run_id: str, key: str) -> None:
 def void_waits(connection: sqlite3.Connection, run_id: str, key: str) -> None:
     """Close the wait of a call, and the gates before it: its branch was cancelled. What it was given is given back."""
     emitted.give_back(connection, run_id, key)
+    redirects = [f"{key}!policy{n}" for n in range(1, MAX_REDIRECT_GATES + 1)]
     connection.execute(
-        """UPDATE waits SET status = 'void', decision = ?1
-           WHERE run_id = ?2 AND (key IN (?3, ?3 || '!doubt') OR substr(key, 1, length(?4)) = ?4)
-               AND status IN ('open', 'decided')""",
-        (json.dumps(DROPPED), run_id, key, f"{key}!policy"),
+        """UPDATE waits SET status = 'void', decision = ?
+           WHERE run_id = ? AND key IN (?, ?, ?, ?, ?, ?, ?, ?) AND status IN ('open', 'decided')""",
+        (json.dumps(DROPPED), run_id, key, f"{key}!doubt", f"{key}!policy", *redirects),
     )
 
 
