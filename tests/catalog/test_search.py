@@ -3,6 +3,7 @@ import random
 import pytest
 
 from stepwell.catalog.catalog import Catalog
+from stepwell.errors import NotFound
 from stepwell.search.words import query_terms, split_words
 
 pytestmark = pytest.mark.asyncio
@@ -76,6 +77,16 @@ async def test_a_single_workflow_is_found_with_confidence(catalog: Catalog) -> N
     found = await catalog.search("fetch json data from the web")
     assert [hit.workflow.name for hit in found.items] == ["fetch_json"]
     assert not found.low_confidence
+
+
+async def test_a_misspelt_name_is_told_the_right_one_among_very_many(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell.catalog.names._CANDIDATES", 1)  # compared letter by letter
+    await fill(catalog)
+    with pytest.raises(NotFound) as refused:
+        await catalog.get("summarise_artcle")
+    assert "summarizeArticle" in refused.value.hint
 
 
 async def test_the_limit_is_kept_and_an_empty_catalogue_finds_nothing(catalog: Catalog) -> None:

@@ -308,8 +308,10 @@ class Catalog:
         return await self._database.read(lambda c: store.list_names(c, origin_prefix))
 
     async def _not_found(self, name: str) -> NotFound:
-        known = await self.names()
-        near = near_names(name, [item for item, _ in known])
+        # Of a large catalogue only part is compared letter by letter, so first what words and meaning find.
+        found = await self._viewing(lambda view: search(view, as_text(name)[:MAX_INTENT], MAX_HITS))
+        known = [*(hit.workflow.name for hit in found.items), *(item for item, _ in await self.names())]
+        near = near_names(name, known)
         hint = f"Did you mean {' or '.join(near)}?" if near else "Search with search_workflows, or create it."
         return NotFound(f"There is no workflow {name[:60]!a}.", hint=hint)
 
