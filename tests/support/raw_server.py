@@ -1,7 +1,7 @@
 """An MCP server of the handshake era, written out by hand: starts in no time and can misbehave in every way.
 
 Arguments: `KEY=VALUE`. `tools=N` lists N more tools, `page=N` so many a page, `log=FILE` notes each start and call,
-`start=fail|hang` does not come up.
+`start=fail|hang` does not come up, `name=N plan=FILE` dies where the file says.
 """
 
 import base64
@@ -115,8 +115,24 @@ def listing(params: dict[str, Any]) -> dict[str, Any]:
     return page | ({"nextCursor": str(start + size)} if start + size < len(every) else {})
 
 
+def die_if_planned(name: str, given: dict[str, Any], moment: str) -> None:
+    """`plan=FILE`: end at the moment that the file names, once."""
+    if "plan" not in OPTIONS:
+        return
+    plan = Path(OPTIONS["plan"])
+    try:
+        doomed = plan.read_text() == f"{OPTIONS['name']} {name} {given.get('text')} {moment}"
+    except FileNotFoundError:
+        return
+    if doomed:
+        plan.unlink()
+        os._exit(3)
+
+
 def call(ident: Any, name: str, given: dict[str, Any]) -> dict[str, Any] | None:
+    die_if_planned(name, given, "before")
     log(f"{name} {json.dumps(given)}")
+    die_if_planned(name, given, "after")
     time.sleep(float(OPTIONS.get("slow", 0)))
     if name in ("silent", "silent_note"):
         return None
@@ -232,6 +248,7 @@ def answer(message: dict[str, Any], send: Callable[[dict[str, Any]], None] = sen
             current.token = current.meta.pop("progressToken", None)
             if (result := call(ident, params["name"], params.get("arguments") or {})) is not None:
                 send({"id": ident, "result": result})
+                die_if_planned(params["name"], params.get("arguments") or {}, "answered")
         case other:
             send({"id": ident, "error": {"code": -32601, "message": f"no {other}"}})
 

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Self
 
 FORKS = """
-import asyncio, ctypes, json, os, signal, sys
+import asyncio, ctypes, importlib, json, os, signal, sys
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a killed worker leaves is found below this process
 from stepwell_server import Session
 from stepwell_server.app import open_app
 import stepwell.tools.web
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 
 async def hold(home):
     stop = asyncio.Event()
@@ -65,14 +67,15 @@ class Worker:
 class Workers:
     """Starts workers; those that are left are killed at the end."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """`folder`: where they keep what is temporary."""
+    def __init__(self, folder: Path | None = None, *modules: str) -> None:
+        """`folder`: where they keep what is temporary; `modules`: what they have loaded when they begin."""
+        self._modules = modules
         self._left: dict[int, Worker] = {}
         self._environment = {**os.environ, "TMPDIR": str(folder)} if folder else None
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", FORKS],
+            [sys.executable, "-c", FORKS, *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,17 +1,12 @@
 """Workflows that call tools of other MCP servers."""
 
-import asyncio
 import json
-import os
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from stepwell_server import Session
-from support.server import Server, call
 
 SUPPORT = Path(__file__).parent.parent / "support"
 
@@ -116,81 +111,6 @@ def run() -> dict:
     ]
     assert run.output["group"].startswith("tools.curl.get(url: str")
     assert "there is no tool 'raw.nobody'" in run.output["missing"]
-
-
-TOGETHER = '''
-"""Note down in three places, again and again."""
-def run(rounds: int) -> list:
-    for n in range(rounds):
-        for place in (tools.one, tools.two, tools.three):
-            place.note(text=f"{n}")
-            place.shout(text=f"read {n}")
-    return ["done"]
-'''
-
-
-@pytest.mark.slow
-@pytest.mark.asyncio
-async def test_three_servers_and_stepwell_are_killed_and_nothing_is_done_twice(tmp_path: Path) -> None:
-    names, rounds = ("one", "two", "three"), 6
-    logs = {name: tmp_path / f"{name}.log" for name in names}
-    servers = {name: [*raw(logs[name]), "slow=0.03"] for name in names}
-    server = Server(configure(tmp_path / "home", **servers))
-    # After so many notes in all: which of them is killed.
-    victims: list[tuple[int, str]] = [
-        (2, "one"),
-        (4, "stepwell"),
-        (7, "two"),
-        (10, "three"),
-        (12, "stepwell"),
-        (15, "one"),
-    ]
-    await asyncio.to_thread(server.start)
-    try:
-        async with server.client() as client:
-            await call(client, "create_workflow", name="together", source=TOGETHER)
-            run_id = (await call(client, "run_workflow", name="together", arguments={"rounds": rounds}))["run_id"]
-        async with asyncio.timeout(120):
-            while victims or not await ended(server, run_id, logs):
-                notes = sum(len(noted(log)) for log in logs.values())
-                if victims and notes >= victims[0][0]:
-                    victim = victims.pop(0)[1]
-                    if victim == "stepwell":
-                        await asyncio.to_thread(server.kill)
-                        await asyncio.to_thread(server.start)
-                    else:
-                        kill(logs[victim])
-                else:
-                    await ended(server, run_id, logs)
-    finally:
-        server.stop()
-    expected = [str(n) for n in range(rounds)]
-    assert {name: noted(log) for name, log in logs.items()} == dict.fromkeys(names, expected)
-
-
-def noted(log: Path) -> list[str]:
-    text = log.read_text() if log.exists() else ""
-    return [json.loads(line.partition(" ")[2])["text"] for line in text.splitlines() if line.startswith("note ")]
-
-
-def kill(log: Path) -> None:
-    started = [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("start ")]
-    with suppress(ProcessLookupError):
-        os.kill(started[-1], signal.SIGKILL)
-
-
-async def ended(server: Server, run_id: str, logs: dict[str, Path]) -> bool:
-    """Look at the run; a call in doubt is decided as somebody would who looks at the other side."""
-    async with server.client() as client:
-        run = await call(client, "get_run", run_id=run_id)
-        for wait in run["waiting_for"]:
-            if wait["kind"] == "in_doubt":
-                name, text = wait["context"]["tool"].partition(".")[0], wait["context"]["arguments"]["text"]
-                happened = text in noted(logs[name])
-                decision = {"decision": "value", "value": f"noted {text}"} if happened else {"decision": "retry"}
-                await call(client, "resume_run", run_id=run_id, **decision)
-    assert run["status"] not in ("failed", "dead", "cancelled"), run["error"]
-    return run["status"] == "completed"
 
 
 MISFIT = '''
