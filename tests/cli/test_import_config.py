@@ -46,6 +46,14 @@ def run(home: Path, *words: str) -> tuple[int, Any]:
     return result.code, json.loads(result.out or result.err)
 
 
+def test_names_are_shown_as_workflows_write_them(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    file = tmp_path / "claude.json"
+    file.write_text(json.dumps(CLAUDE))
+    said = Stepwell(tmp_path / "home").here("import-config", str(file)).out
+    assert "added my tracker: tools.my_tracker.<tool>(...)" in said
+
+
 def test_servers_of_claude_and_cursor_are_taken_over(tmp_path: Path) -> None:
     home, file = tmp_path / "home", tmp_path / "claude.json"
     home.mkdir()

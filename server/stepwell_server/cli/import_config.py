@@ -9,6 +9,7 @@ import click
 
 from stepwell.errors import ConfigError, Conflict
 from stepwell.model import JsonObject
+from stepwell.tools.sources import make_identifier
 from stepwell_server.cli.client_files import read_text, write
 from stepwell_server.cli.commands import Command
 from stepwell_server.cli.report import Invocation
@@ -43,7 +44,7 @@ def import_config(invocation: Invocation, file: Path, only_print: bool) -> None:
             backup = write(target, after)
     shown = [added.rstrip()] if only_print and added else []
     if not only_print:
-        shown += [f"added {name}: tools.{name}.<tool>(...)" for name in found.servers]
+        shown += [f"added {name}: tools.{make_identifier(name)}.<tool>(...)" for name in found.servers]
     shown += [f"left out {name}: {reason}" for name, reason in found.skipped.items()] + found.notes
     if backup:
         shown.append(f"What {target.name} was is kept in {backup}.")
