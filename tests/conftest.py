@@ -20,6 +20,7 @@ import stepwell_server.app
 from confined import SHARED
 from stepwell.ports.sandbox import Limits
 from stepwell.search.models import find_model, place_model
+from stepwell.tools import toolbox
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server.home import find_models_folder
@@ -31,6 +32,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Where the tests run in the background of a script it is ignored, and each command that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine under load starts a server slowly; what is late would be missing in a test, not the next time.
+toolbox.PREPARE_S = 60.0
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from stepwell.ports import KeyPlace
@@ -23,6 +22,8 @@ def _check_name(name: str) -> str:
 def _check_url(url: str) -> str:
     # One with `${NAME}` in it is known only when it is used.
     if "${" not in url:
+        import httpx  # noqa: PLC0415  a tenth of a second, which a home without servers should not spend
+
         parsed = httpx.URL(url)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise ValueError(f'"{url}" is no address of an MCP server; write "https://host/mcp"')

@@ -37,6 +37,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert "Session" in shown.splitlines()[1]
 
 
+def test_a_command_without_a_run_loads_no_client_and_no_server(stepwell: Stepwell) -> None:
+    code = "import sys; from stepwell_server.cli import main; main(['list']); print(sorted(sys.modules))"
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=stepwell.environment
+    ).stdout
+
+    later = {"httpcore", "httpx", "httpx2", "jsonschema", "mcp", "packaging", "rich", "starlette", "uvicorn", "yaml"}
+    assert not later & set(eval(shown.splitlines()[-1]))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(stepwell: Stepwell, command: str) -> None:
     done = stepwell.here(command, "--help")

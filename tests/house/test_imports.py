@@ -13,7 +13,7 @@ import pytest
 from stepwell import errors
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"anthropic", "fastembed", "numpy", "onnxruntime", "openai", "pandas"}
+HEAVY = {"anthropic", "fastembed", "numpy", "onnxruntime", "openai", "packaging", "pandas", "yaml"}
 
 
 def modules_after(code: str, *options: str) -> set[str]:

@@ -18,7 +18,7 @@ import asyncio, ctypes, importlib, json, os, signal, sys
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what a killed worker leaves is found below this process
 from stepwell_server import Session
 from stepwell_server.app import open_app
-import stepwell.tools.web
+import stepwell.tools.contents
 for name in sys.argv[1:]:
     importlib.import_module(name)
 

@@ -221,10 +221,11 @@ async def test_a_call_that_only_reads_is_made_again_when_its_server_dies(tmp_pat
 @pytest.mark.asyncio
 async def test_a_call_that_may_have_had_its_effect_is_not_repeated(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    async with box_of(raw(log=log, timeout_s=0.3)) as box:
+    async with box_of(raw(log=log)) as box:
         with pytest.raises(OutcomeUnknown, match="the connection ended before the answer"):
             await use(box, "raw.die_noting", text="once")
         assert len(lines(log, "die_noting")) == 1
+    async with box_of(raw(log=log, timeout_s=0.3)) as box:
         with pytest.raises(OutcomeUnknown, match=r"no answer within 0\.3 s"):
             await use(box, "raw.silent_note", text="once")
         assert (await failing(box, "raw.silent")).code == "timeout"
@@ -236,7 +237,7 @@ async def test_a_server_that_was_killed_between_two_calls_is_started_again(tmp_p
     async with box_of(raw(log=log)) as box:
         await use(box, "raw.note", text="one")
         os.kill(int(lines(log, "start")[0].split()[1]), signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:  # until its end is seen, a call may still go out to it
                 try:
                     assert await use(box, "raw.note", text="two") == "noted two"
@@ -280,7 +281,7 @@ async def test_a_change_of_the_listing_is_heard(tmp_path: Path) -> None:
         await box.prepare()
         assert box.find_tool("raw.grown") is None
         await use(box, "raw.grow")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while box.find_tool("raw.grown") is None:
                 await asyncio.sleep(0.01)
                 await box.prepare("raw.grown")

@@ -3,9 +3,6 @@
 import re
 from dataclasses import dataclass
 
-import packaging.requirements
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 MAX_REQUIREMENT = 300  # characters
 
 
@@ -32,6 +29,8 @@ def normal_name(name: str) -> str:
 
 def is_bounds(text: str) -> bool:
     """Say whether a text is a list of bounds, such as `>=2,<3`; the empty one is."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  its patterns: 10 ms of a start
+
     try:
         SpecifierSet(text)
     except InvalidSpecifier:
@@ -41,6 +40,8 @@ def is_bounds(text: str) -> bool:
 
 def within(bounds: str, version: str) -> bool:
     """Say whether a version, also one before its release, keeps every bound of `>=2,<3.1,!=2.5`."""
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415  as above
+
     return SpecifierSet(bounds).contains(version, prereleases=True)
 
 
@@ -50,6 +51,8 @@ def read_requirement(text: str) -> Requirement:
     Raises:
         ValueError: it is none, or names a place instead of a package; the message says what to write.
     """
+    import packaging.requirements  # noqa: PLC0415  as above
+
     if len(text) > MAX_REQUIREMENT:
         raise ValueError(f"{text[:60]!a}... is longer than {MAX_REQUIREMENT} characters")
     if "@" in text.partition(";")[0] or "://" in text:

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import httpx
-
 from stepwell.errors import ToolFailure
 from stepwell.tools.messages import failure
 from stepwell.tools.redaction import hide
@@ -200,6 +198,8 @@ def read_url(url: str) -> Target:
     Raises:
         Refused: it is no http or https URL, or carries credentials.
     """
+    import httpx  # noqa: PLC0415  a tenth of a second, which a host without a request should not spend
+
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii").lower().rstrip(".")

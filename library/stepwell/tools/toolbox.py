@@ -1,12 +1,12 @@
 """All tools of this host, under the operator's rules."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
@@ -14,27 +14,22 @@ from stepwell.ports import CallContext, Caller, CallLimit, Gate, ToolSpec
 from stepwell.ports.tools import ToolSearch
 from stepwell.search.ranking import LOW_CONFIDENCE
 from stepwell.tools.binding import bind_arguments, make_validator
-from stepwell.tools.commands import CommandTool, find_program
-from stepwell.tools.connect import open_client
-from stepwell.tools.exchange import WebClient
 from stepwell.tools.gates import changed, make_gate, make_redirect_gate, undeclared
 from stepwell.tools.messages import failure
 from stepwell.tools.network import NetworkPolicy
-from stepwell.tools.openapi import OpenApi, OpenApiSource
-from stepwell.tools.python import PythonModule, PythonSource
 from stepwell.tools.ranking import Meanings, ToolRanking
-from stepwell.tools.recipe_files import LoadedFile, RecipeError, list_recipe_files, parse_recipes, read_recipe_file
 from stepwell.tools.rules import ToolRules, names_tool, with_key
 from stepwell.tools.secrets import Secrets
-from stepwell.tools.sources import Source, Tried, name_sources
+from stepwell.tools.sources import Source, Tried
 from stepwell.tools.tool import Tool
-from stepwell.tools.upstream import McpServer, open_upstreams
-from stepwell.tools.web import FetchTool, RequestTool
 
 if TYPE_CHECKING:
+    from stepwell.tools.contents import Contents
+    from stepwell.tools.openapi import OpenApi
+    from stepwell.tools.python import PythonModule
+    from stepwell.tools.upstream import McpServer
     from stepwell.tools.validating import Validator
 
-MAX_COMMANDS = 16  # processes at one time; our choice
 MAX_TRIED = 4  # sources that are tried at one time
 PREPARE_S = 10.0  # for all listings; a server that is slower is there the next time
 
@@ -55,33 +50,57 @@ class _Part:
     entries: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
 
 
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    fixed: dict[str, _Entry]
+    parts: dict[str, _Part]
+    problems: tuple[str, ...]
+
+
 class Toolbox:
     """The `ToolHost` of this process. Make it with `open_toolbox`."""
 
     def __init__(
         self,
-        tools: Iterable[Tool],
+        fill: "Callable[[], Contents]",
         rules: ToolRules,
         network: NetworkPolicy,
         secrets: Secrets,
-        problems: tuple[str, ...] = (),
         *,
-        sources: Iterable[Source] = (),
         meanings: Meanings | None = None,
     ) -> None:
         self._rules, self._network, self._secrets = rules, network, secrets
-        self._problems = problems
-        self._fixed = {tool.spec.name: _Entry(tool, rules.apply(tool.spec)) for tool in tools}
         self._ranking = ToolRanking(meanings)
-        self._parts = {source.name: _Part(source) for source in sources}
+        self._fill, self._filling = fill, threading.Lock()
+        self._filled: _Filled | None = None
+
+    def _open(self) -> _Filled:
+        if self._filled is None:
+            with self._filling:
+                if self._filled is None:
+                    found = self._fill()
+                    fixed = {tool.spec.name: _Entry(tool, self._rules.apply(tool.spec)) for tool in found.tools}
+                    parts = {source.name: _Part(source) for source in found.sources}
+                    self._filled = _Filled(fixed, parts, found.problems)
+        return self._filled
+
+    @property
+    def _fixed(self) -> dict[str, _Entry]:
+        return self._open().fixed
+
+    @property
+    def _parts(self) -> dict[str, _Part]:
+        return self._open().parts
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What the operator should mend: files that were skipped, commands and servers that cannot be started."""
-        return (*self._problems, *(part.source.problem for part in self._parts.values() if part.source.problem))
+        return (*self._open().problems, *(part.source.problem for part in self._parts.values() if part.source.problem))
 
     async def prepare(self, name: str = "") -> None:
         """Learn the listing of the source that has the tool, of all if the name is empty."""
+        if self._filled is None:
+            await asyncio.to_thread(self._open)
         if name:
             part = self._parts.get(name.partition(".")[0])
             if part is not None and name not in self._fixed:
@@ -253,42 +272,30 @@ async def open_toolbox(
     *,
     network: NetworkPolicy | None = None,
     rules: ToolRules | None = None,
-    servers: Sequence[McpServer] = (),
-    apis: Sequence[OpenApi] = (),
-    modules: Sequence[PythonModule] = (),
+    servers: "Sequence[McpServer]" = (),
+    apis: "Sequence[OpenApi]" = (),
+    modules: "Sequence[PythonModule]" = (),
     kept: Path | None = None,
     secrets: Secrets | None = None,
     meanings: Meanings | None = None,
 ) -> AsyncGenerator[Toolbox, None]:
     """Open the built-in tools, those of the folder's `*.yaml` files, of MCP servers, HTTP services and Python modules.
 
-    A file that is wrong, and a name that is taken, is a line in `problems`; the other tools work. Listings of servers
-    are `kept` in a folder. On exit connections are closed and servers ended.
+    They are read when they are first asked for. A file that is wrong, and a name that is taken, is a line in
+    `problems`; the other tools work. Listings of servers are `kept` in a folder. On exit connections are closed and
+    servers ended.
     """
     allowed = network or NetworkPolicy()
     hidden = secrets or Secrets()
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client(allowed))
-        web = WebClient(client, allowed)
-        slots = asyncio.Semaphore(MAX_COMMANDS)
-        tools: dict[str, Tool] = {tool.spec.name: tool for tool in (FetchTool(web), RequestTool(web))}
-        problems: list[str] = []
-        for file in [*_shipped(), *_read_folder(folder, problems)]:
-            problems += _add(tools, file, allowed, slots)
-        origins = [*servers, *apis, *modules]
-        named = name_sources([origin.name for origin in origins], {name.partition(".")[0] for name in tools}, problems)
-        upstreams = await stack.enter_async_context(
-            open_upstreams(list(zip(named, servers, strict=False)), kept, hidden.reveal)
-        )
-        others: list[OpenApiSource | PythonSource] = []
-        for origin, name in list(zip(origins, named, strict=True))[len(servers) :]:
-            made = PythonSource(origin, name) if isinstance(origin, PythonModule) else None
-            others.append(made or OpenApiSource(cast(OpenApi, origin), name, web, hidden.reveal))
-            stack.push_async_callback(others[-1].close)
-        known = [*upstreams, *others]
-        toolbox = Toolbox(
-            tools.values(), rules or ToolRules(), allowed, hidden, tuple(problems), sources=known, meanings=meanings
-        )
+
+        def fill() -> "Contents":
+            # Clients and recipes take a tenth of a second to load: many commands and servers call no tool.
+            from stepwell.tools.contents import fill_toolbox  # noqa: PLC0415
+
+            return fill_toolbox(stack, folder, allowed, servers, apis, modules, kept, hidden.reveal)
+
+        toolbox = Toolbox(fill, rules or ToolRules(), allowed, hidden, meanings=meanings)
         try:
             yield toolbox
         finally:
@@ -306,35 +313,3 @@ def _denied(name: str) -> ToolFailure:
         code="not_allowed",
         hint="The operator can change it in stepwell.toml: [policy] tools.",
     )
-
-
-def _shipped() -> list[LoadedFile]:
-    files = sorted(resources.files("stepwell.tools.builtin").iterdir(), key=lambda entry: entry.name)
-    return [
-        LoadedFile(Path(entry.name), parse_recipes(entry.read_text("utf-8"), entry.name, entry.name[:-5]))
-        for entry in files
-        if entry.name.endswith(".yaml")
-    ]
-
-
-def _read_folder(folder: Path | None, problems: list[str]) -> list[LoadedFile]:
-    loaded: list[LoadedFile] = []
-    for path in list_recipe_files(folder) if folder else []:
-        try:
-            loaded.append(read_recipe_file(path))
-        except RecipeError as error:
-            problems += str(error).split("\n")
-    return loaded
-
-
-def _add(tools: dict[str, Tool], file: LoadedFile, network: NetworkPolicy, slots: asyncio.Semaphore) -> list[str]:
-    tool = file.content.tool
-    # A tool's name is one namespace: recipes of two files must not mix under it.
-    if any(name == tool or name.startswith(f"{tool}.") for name in tools):
-        return [f"{file.path}: the name {tool} is taken by another tool; give this one another `tool:`"]
-    for recipe in file.content.recipes:
-        made = CommandTool(file, recipe, network, slots)
-        tools[made.spec.name] = made
-    if find_program(file.content.command, file.path) is None:
-        return [f"{file.path}: the command {file.content.command} is not installed. {file.content.install}".strip()]
-    return []

@@ -1,5 +1,5 @@
 """Operations of HTTP services, as their OpenAPI documents describe them, as tools."""
 
-from stepwell.tools.openapi.source import OpenApi, OpenApiSource
+from stepwell.tools.openapi.config import OpenApi
 
-__all__ = ["OpenApi", "OpenApiSource"]
+__all__ = ["OpenApi"]

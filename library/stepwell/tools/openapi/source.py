@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from stepwell.tools.loaded import LoadedSource, NotLoaded
 from stepwell.tools.messages import clean, failure
 from stepwell.tools.mistakes import suggest
 from stepwell.tools.network import Refused, read_url
+from stepwell.tools.openapi.config import OpenApi
 from stepwell.tools.openapi.operations import BadDocument, LeftOut, Operation, Operations, read_operations
 from stepwell.tools.openapi.security import Scheme, choose, prove
 from stepwell.tools.openapi.tool import OperationTool, Service
@@ -40,21 +40,6 @@ class _Loader(_SafeLoader):
         first: [(tag, found) for tag, found in each if not tag.endswith(":timestamp")]
         for first, each in _SafeLoader.yaml_implicit_resolvers.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class OpenApi:
-    """A service, as the operator says."""
-
-    name: str
-    document: str
-    """A path or an http(s) address."""
-    base_url: str = ""
-    """Where the service is; what the document says unless given, and then subject to the list of hosts."""
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeout_s: float = 60.0
-    auth: Mapping[str, str] = field(default_factory=dict[str, str])
-    """By security scheme of the document: a key, a token, or `user:password` for basic."""
 
 
 class OpenApiSource(LoadedSource):

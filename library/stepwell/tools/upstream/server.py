@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,17 +166,3 @@ class UpstreamSource:
         self._tools, self._names = tools, frozenset(tool.spec.name for tool in tools)
         self._listing = {listed.name: listed for listed in listing}
         self.revision += 1
-
-
-@asynccontextmanager
-async def open_upstreams(
-    servers: Sequence[tuple[str, McpServer]], kept: Path | None, reveal: Reveal
-) -> AsyncGenerator[list[UpstreamSource], None]:
-    """Give the sources, each with its namespace; none is started yet. On exit all that were started end."""
-    sources = [UpstreamSource(server, namespace, kept, reveal) for namespace, server in servers]
-    try:
-        yield sources
-    finally:
-        closing = [asyncio.create_task(source.close()) for source in sources]
-        if closing:
-            await asyncio.wait(closing)
