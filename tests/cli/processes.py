@@ -6,7 +6,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell_server.cli import main
+from support.forked import run_forked
 
 COMMAND = [sys.executable, "-m", "stepwell_server.cli"]
 LIMIT_S = 60.0
@@ -45,15 +45,9 @@ class Stepwell:
         self.environment = os.environ | {"STEPWELL_HOME": str(home), "HOME": str(home.parent), "USER": "ada"}
 
     def __call__(self, *words: str, stdin: str | bytes = "", env: dict[str, str] | None = None) -> Result:
-        done = subprocess.run(
-            [*COMMAND, *words],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            env=self.environment | (env or {}),
-            timeout=LIMIT_S,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        code, out, err = run_forked([*words], self.environment | (env or {}), data, LIMIT_S)
+        return Result(code, out.decode(), err.decode())
 
     def here(self, *words: str, stdin: str | bytes = "") -> Result:
         data = stdin.encode() if isinstance(stdin, str) else stdin

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -14,6 +12,8 @@ from typing import Any
 
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+
+from support.forked import Forked
 
 LISTENING = re.compile(r"listening on (http://\S+)")
 LOCAL_HTTP = '[http]\nallow_hosts = ["127.0.0.1"]\nallow_private = true\n'
@@ -32,7 +32,7 @@ class Server:
         self.home = home
         self.url = ""
         self.errors: deque[str] = deque(maxlen=200)
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Forked | None = None
 
     @property
     def pid(self) -> int:
@@ -40,11 +40,15 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "stepwell_server.cli", "serve", "--http", "127.0.0.1:0"]
         env = {**os.environ, "STEPWELL_HOME": str(self.home)}
-        self._process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-        stderr = self._process.stderr
-        assert stderr is not None
+        reading, writing = os.pipe()
+        try:
+            with open(os.devnull, "r+b") as nothing:
+                none = nothing.fileno()
+                self._process = Forked(["serve", "--http", "127.0.0.1:0"], env, none, none, writing)
+        finally:
+            os.close(writing)
+        stderr = open(reading, encoding="utf-8")  # noqa: SIM115  closed by `_drain`
         for line in stderr:
             self.errors.append(line)
             if match := LISTENING.search(line):
