@@ -38,7 +38,7 @@ async def test_clients_see_agents_tokens_and_what_a_stopped_run_would_need(home:
             arguments={"topic": "x"},
             session_id="s",
             budget_usd=9,
-            wait_seconds=40,
+            wait_seconds=45,
         )
         shown = await call(client, "get_run", run_id=run["run_id"], include=["spending"])
         stopped = await call(client, "invoke_workflow", name="ask", arguments={"topic": "x"}, budget_usd=0.5)

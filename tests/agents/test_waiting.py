@@ -82,7 +82,7 @@ async def run(ctx, what: str):
     agent = Agent("one", tools=[slow])
     if what == "step":
         try:
-            await ctx.step("ask", agent, "go", timeout=0.3)
+            await ctx.step("ask", agent, "go", timeout=3)
         except TimeoutError:
             return "late"
     task = asyncio.ensure_future(ctx.step("ask", agent, "go"))

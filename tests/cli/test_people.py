@@ -264,7 +264,7 @@ def test_an_interrupted_command_says_in_json_how_to_go_on(stepwell: Stepwell) ->
         while "sleeps until" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGINT)
-        shown, _ = process.communicate(timeout=30)
+        shown, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130
     data = json.loads(shown)
@@ -352,7 +352,7 @@ def server_pid(text: str) -> str:
 
 
 def wait_for(stepwell: Stepwell, run_id: str, status: str) -> Any:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (run := stepwell.json("show", run_id))["status"] != status:
         assert time.monotonic() < deadline, run
     return run

@@ -22,7 +22,7 @@ from support.server import LOCAL_HTTP
 from support.workers import Worker, Workers
 
 CONFIG = LOCAL_HTTP + "[workers]\nconcurrency = 32\n[sandbox]\npool = 2\n"
-STUCK_S = 20.0  # without any change of any run
+STUCK_S = 60.0  # without any change of any run
 
 
 class Stuck(Exception):

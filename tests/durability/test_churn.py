@@ -32,7 +32,7 @@ FIRST = 60  # runs in every run of the tests; the others are exhaustive
 BATCH = 500
 AT_ONCE = 60
 POOL = 2  # of CONFIG
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 HEAD = """
 import json

@@ -96,13 +96,13 @@ async def test_a_server_killed_inside_of_an_effect_leaves_the_run_in_doubt(serve
     outside.release()
     server.start()
     async with server.client() as client:
-        parked = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+        parked = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert parked["status"] == "in_doubt", parked
         assert "resume_run" in parked["next"]
         refused = await call(client, "approve_run", run_id=run["run_id"], decision="approve")
         assert refused["error"]["code"] == "conflict"
         await call(client, "resume_run", run_id=run["run_id"], decision="value", value="done")
-        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
 
     assert (ended["status"], ended["output"]) == ("completed", "done")
     assert outside.effects == {"pay": 1}
@@ -158,7 +158,7 @@ async def test_an_approval_of_a_tool_is_used_once(tmp_path: Path, outside: Outsi
 
 
 def execute(home: Path, sql: str) -> None:
-    connection = sqlite3.connect(home / "stepwell.db", timeout=30)
+    connection = sqlite3.connect(home / "stepwell.db", timeout=60)
     connection.execute(sql)
     connection.commit()
     connection.close()
@@ -295,7 +295,7 @@ async def test_a_doubt_that_nobody_decides_in_time_fails_also_while_no_server_ru
         with pytest.raises(Conflict, match="nobody decided in time"):
             await app.engine.resume(run.id, "retry", via="cli")
     async with Session(home) as session:
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert run.output.startswith("in_doubt: curl.post was given up")
     assert "nobody decided in time" in run.output

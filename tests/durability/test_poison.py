@@ -28,7 +28,7 @@ async def test_scenario_22_a_run_that_kills_its_server_each_time_is_set_aside(se
         server.kill()
         server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id="p", wait_seconds=30)
+        run = await call(client, "get_run", run_id="p", wait_seconds=45)
         assert (run["status"], run["error"]["code"]) == ("dead", "dead")
         assert outside.reads["poison"] == DEATHS
         assert [item["run_id"] for item in (await call(client, "list_runs", status="dead"))["runs"]] == ["p"]
@@ -44,5 +44,5 @@ async def test_scenario_22_a_run_that_kills_its_server_each_time_is_set_aside(se
     await asyncio.to_thread(outside.wait_for_read, "poison", DEATHS + 2)
     outside.open_gate("poison")
     async with server.client() as client:
-        run = await call(client, "get_run", run_id="p", wait_seconds=30)
+        run = await call(client, "get_run", run_id="p", wait_seconds=45)
         assert run["status"] == "completed"

@@ -27,7 +27,7 @@ async def run(ctx, base):
 
 
 def execute(home: Path, sql: str, *values: object) -> list[Any]:
-    connection = sqlite3.connect(home / "stepwell.db", timeout=30)
+    connection = sqlite3.connect(home / "stepwell.db", timeout=60)
     try:
         rows = connection.execute(sql, values).fetchall()
         connection.commit()
@@ -39,7 +39,7 @@ def execute(home: Path, sql: str, *values: object) -> list[Any]:
 async def asleep(home: Path, outside: Outside) -> str:
     async with Session(home) as session:
         await session.add_workflow("nap", NAP)
-        run = await session.wait(await session.start("nap", base=outside.url), 30)
+        run = await session.wait(await session.start("nap", base=outside.url), 60)
         assert run.status is RunStatus.SLEEPING
     return run.id
 
@@ -47,7 +47,7 @@ async def asleep(home: Path, outside: Outside) -> str:
 def copies(home: Path, run_id: str, count: int) -> list[str]:
     """Copy a sleeping run with its journal and waits; as fast as rows are written."""
     made = [f"{run_id}-{n}" for n in range(count)]
-    connection = sqlite3.connect(home / "stepwell.db", timeout=30)
+    connection = sqlite3.connect(home / "stepwell.db", timeout=60)
     for table, column in (("runs", "id"), ("journal", "run_id"), ("waits", "run_id")):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         kept = ", ".join(name for name in columns if name not in (column, "root_id"))
@@ -77,7 +77,7 @@ async def test_scenario_19_timers_that_were_due_meanwhile_fire_once_each(tmp_pat
         async with Session(home) as session:
             for ident in every:
                 await asyncio.to_thread(outside.wait_for_effect, ident)
-                run = await session.wait(ident, 30)
+                run = await session.wait(ident, 60)
                 assert [wait.name for wait in run.waiting_for] == ["again"]
 
     assert outside.effects == dict.fromkeys(every, 1)
@@ -104,7 +104,7 @@ async def test_scenario_20_a_run_that_is_woken_before_its_time_sleeps_on(tmp_pat
     (until,) = execute(home, "SELECT until FROM waits WHERE status = 'open'")[0]
     execute(home, "UPDATE runs SET wake_at = 1.0")  # as if the clock had been set back after it was woken
     async with Session(home) as session:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "run.resumed" not in [event.type for event in await session.timeline(run_id)]:
                 await session.app.engine.wait(run_id, 0.05)
             run = await session.app.engine.wait(run_id, 5)
@@ -124,13 +124,13 @@ async def test_scenario_20_a_process_that_waits_for_a_timer_goes_by_the_clock_as
     async with Session(make_home(tmp_path / "home")) as session:
         await session.add_workflow("nap", "async def run(ctx):\n    await ctx.sleep(1)\n    return 'woke'\n")
         run = await session.start("nap")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (await session.get(run)).waiting_for:
                 await session.wait(run, 0.02)
         run = await session.wait(run, 1.5)
         assert run.status is RunStatus.RUNNING  # more than a second has passed, but not by the clock
         clock.now = 1001.0
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert run.output == "woke"
 
@@ -163,7 +163,7 @@ async def test_scenario_3_a_question_that_races_a_sleep_has_one_winner_over_a_ki
         run = await call(client, "run_workflow", name="race", arguments={"base": outside.url, "seconds": seconds})
         ident = run["run_id"]
         if winner != "nap":
-            await call(client, "get_run", run_id=ident, wait_seconds=20)
+            await call(client, "get_run", run_id=ident, wait_seconds=45)
             if winner == "ask":
                 await call(client, "approve_run", run_id=ident, decision="answer", value="x")
     if winner == "either":
@@ -182,7 +182,7 @@ async def test_scenario_3_a_question_that_races_a_sleep_has_one_winner_over_a_ki
     server.start()
     async with server.client() as client:
         late = await call(client, "approve_run", run_id=ident, decision="answer", value="late", key="ask")
-        run = await call(client, "get_run", run_id=ident, wait_seconds=30)
+        run = await call(client, "get_run", run_id=ident, wait_seconds=45)
 
     assert late["error"]["code"] == "conflict"
     assert (run["status"], run["output"]) == ("completed", won)

@@ -35,7 +35,7 @@ async def test_a_server_killed_at_every_undo_undoes_each_step_once(server: Serve
         arguments = {"base": outside.url, "fail": fail}
         run = await call(client, "run_workflow", name="saga", arguments=arguments)
         if not fail:
-            await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+            await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
             asked.append(asyncio.create_task(call(client, "cancel_run", run_id=run["run_id"], reason="closed")))
         await asyncio.to_thread(outside.wait_for_read, NAMES[0])
         for task in asked:
@@ -50,7 +50,7 @@ async def test_a_server_killed_at_every_undo_undoes_each_step_once(server: Serve
         outside.open_gate(name)
         await asyncio.to_thread(outside.wait_for_effect, f"cancel-{name}")
     async with server.client() as client:
-        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
 
     assert ended["status"] == ("failed" if fail else "cancelled")
     assert set(outside.effects.values()) == {1}

@@ -89,7 +89,7 @@ async def listen(sent: Iterable[bytes], *, reads: bool) -> str:
     """Be the host of one process; return what is wrong."""
     process = await open_peer(sent, LIMITS, reads=reads)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while frames := await process.receive():
                 for frame in frames:
                     if isinstance(frame, Call) and reads:
@@ -161,7 +161,7 @@ class Host:
         self.script = (sent, reads)
         run = await self.session.start("fuzzed")
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self.session.app.engine.wait(run.id, 0.3)
                 ended = await self.session.cancel(run)
                 for child in (await self.session.app.engine.list(parent_id=run.id)).items:

@@ -165,5 +165,5 @@ async def decide(client: Client, run: dict[str, Any]) -> dict[str, Any]:
         else:
             value = wait["options"][0]["id"] if wait["options"] else "text"
             await call(client, "approve_run", run_id=run["run_id"], decision="answer", value=value)
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
     return run

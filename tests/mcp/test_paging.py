@@ -101,7 +101,7 @@ async def test_runs_are_listed_in_pages_that_fit(tmp_path: Path) -> None:
             run = await call(client, "run_workflow", name="fail_at_length", arguments={"number": number})
             ids.append(run["run_id"])
         for run_id in ids:
-            await call(client, "get_run", run_id=run_id, wait_seconds=20)
+            await call(client, "get_run", run_id=run_id, wait_seconds=45)
         listed = await call(client, "list_runs", limit=100, status="failed")
         assert (listed["total"], len(listed["runs"]) < 60) == (60, True)
         seen = [run["run_id"] for run in listed["runs"]]

@@ -116,7 +116,7 @@ async def test_a_cancelled_form_leaves_the_run_waiting(mode: str, tmp_path: Path
         run = await call(client, "invoke_workflow", name="send", arguments={"text": "hi"})
         assert (run["status"], "approve_run" in run["next"]) == ("waiting", True)
         person.answers = {"Send it?": accept()}
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert run["output"] == {"sent": "hi"}
 
 
@@ -171,7 +171,7 @@ async def test_an_answer_to_a_settled_question_is_refused(tmp_path: Path) -> Non
         await call(client, "approve_run", run_id=run["run_id"], decision="reject", reason="no")
         result = await answer(client, arguments, question, accept())
         assert value_of(result)["error"]["code"] == "conflict"
-        shown = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        shown = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert shown["status"] == "rejected"
 
 
@@ -211,7 +211,7 @@ async def run(ctx: WorkflowContext) -> list:
         for wait in run["waiting_for"]:
             given = {"run_id": run["run_id"], "key": wait["key"], "digest": wait["digest"]}
             await call(client, "approve_run", decision="approve", **given)
-        assert (await call(client, "get_run", run_id=run["run_id"], wait_seconds=20))["status"] == "completed"
+        assert (await call(client, "get_run", run_id=run["run_id"], wait_seconds=45))["status"] == "completed"
 
 
 async def test_an_approval_that_policy_demands_needs_its_digest(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ async def test_where_only_a_person_may_decide_approve_run_is_refused(mode: str, 
         )
         assert (error["code"], f"stepwell approve {run['run_id']}" in error["hint"]) == ("forbidden", True)
     async with in_memory(tmp_path, mode, elicitation_callback=person) as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert run["output"] == {"sent": "hi"}
 
 
@@ -262,7 +262,7 @@ async def test_an_unlisted_host_is_allowed_by_a_form_for_more_than_one_call(mode
         assert (error["code"], "allow_hosts" in error["hint"]) == ("forbidden", True)
     person = Person({"Allow fetch to reach localhost?": accept(scope="always", note="mine")})
     async with in_memory(tmp_path, mode, elicitation_callback=person) as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert run["error"]["code"] == "connection_failed"  # it was sent; nobody listens there
         run = value_of(await client.call_tool("invoke_workflow", {"name": "load", "arguments": {"page": "b"}}))
         assert run["error"]["code"] == "connection_failed"
@@ -277,14 +277,14 @@ async def test_answers_are_checked_and_valid_ids_named(tmp_path: Path) -> None:
         await call(client, "create_workflow", name="ask", source=KINDS)
         run_id = (await call(client, "invoke_workflow", name="ask"))["run_id"]
         await call(client, "approve_run", run_id=run_id, decision="answer", value="anything")
-        await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        await call(client, "get_run", run_id=run_id, wait_seconds=45)
         error = await refused(client, "approve_run", run_id=run_id, decision="answer", value="c")
         assert (error["code"], "a, b" in error["hint"]) == ("invalid_arguments", True)
         await call(client, "approve_run", run_id=run_id, decision="answer", value="b")
-        await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        await call(client, "get_run", run_id=run_id, wait_seconds=45)
         await refused(client, "approve_run", run_id=run_id, decision="answer", value="a,c")
         await call(client, "approve_run", run_id=run_id, decision="answer", value="a,b")
-        run = await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        run = await call(client, "get_run", run_id=run_id, wait_seconds=45)
         assert run["waiting_for"][0]["input_type"] == "approval"
 
 
@@ -304,11 +304,11 @@ async def run(ctx: WorkflowContext) -> list:
             if not run_id:
                 await call(client, "create_workflow", name="ask", source=source)
                 run_id = (await call(client, "run_workflow", name="ask"))["run_id"]
-            run = await call(client, "get_run", run_id=run_id, wait_seconds=20)
+            run = await call(client, "get_run", run_id=run_id, wait_seconds=45)
             assert [wait["prompt"] for wait in run["waiting_for"]] == [f"Question {n}?"]
             await call(client, "approve_run", run_id=run_id, decision="answer", value=f"answer {n}")
     async with over_stdio(tmp_path, "auto") as client:
-        run = await call(client, "get_run", run_id=run_id, wait_seconds=20, include=["output", "timeline"])
+        run = await call(client, "get_run", run_id=run_id, wait_seconds=45, include=["output", "timeline"])
         assert run["output"][:3] == ["answer 0", "answer 1", "answer 2"]
         assert [event["type"] for event in run["timeline"]].count("step.completed") == 1
 
@@ -329,7 +329,7 @@ async def run(ctx: WorkflowContext) -> dict:
         await call(client, "create_workflow", name="publish", source=source)
         run = await call(client, "invoke_workflow", name="publish")
         await call(client, "approve_run", run_id=run["run_id"], decision="reject")
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert (run["status"], run["output"]) == ("completed", {"status": "rejected"})
 
 
@@ -345,7 +345,7 @@ async def test_an_open_form_does_not_keep_others_from_deciding(tmp_path: Path) -
             return accept(answer="en")
 
         async with open_app(tmp_path) as app, connect(app, "legacy", elicitation_callback=late) as client:
-            shown = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+            shown = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
             assert shown["output"] == {"text": "ABC", "language": "nl"}
 
 

@@ -62,12 +62,12 @@ async def test_without_forms_the_run_waits_until_approve_run_decides(transport: 
         run_id = run["run_id"]
 
         await call(client, "approve_run", run_id=run_id, decision="answer", value="nl")
-        run = await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        run = await call(client, "get_run", run_id=run_id, wait_seconds=45)
         [gate] = run["waiting_for"]
         assert (gate["kind"], gate["context"]) == ("approval", {"text": "ABC", "language": "nl"})
 
         await call(client, "approve_run", run_id=run_id, decision="approve", digest=gate["digest"], reviewer="Ada")
-        run = await call(client, "get_run", run_id=run_id, wait_seconds=20)
+        run = await call(client, "get_run", run_id=run_id, wait_seconds=45)
         assert (run["status"], run["output"]) == ("completed", {"text": "ABC", "language": "nl"})
         decided = await decisions(client, run_id)
         assert [(item["decision"], item["via"]) for item in decided] == [("answer", "client"), ("approve", "client")]

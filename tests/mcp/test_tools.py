@@ -207,17 +207,17 @@ def run(ctx: WorkflowContext) -> str:
         await started.wait()
         giving_up.cancel()
         await asyncio.gather(giving_up, return_exceptions=True)
-        run = await call(client, "get_run", run_id="busy-1", wait_seconds=30)
+        run = await call(client, "get_run", run_id="busy-1", wait_seconds=45)
         assert (run["status"], run["output"]) == ("completed", "done")
 
         run = await call(client, "run_workflow", name="wait_for_it", labels={"team": "a"})
         assert run["status"] in ("pending", "running", "waiting")
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert [wait["kind"] for wait in run["waiting_for"]] == ["event"]
         sent = await call(client, "emit_event", name="go", payload={"n": 1}, event_id="e-1")
         assert (sent["delivered"], sent["duplicate"]) == ([run["run_id"]], False)
         assert (await call(client, "emit_event", name="go", payload={"n": 1}, event_id="e-1"))["duplicate"] is True
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
         assert run["output"] == {"got": {"n": 1}}
         assert (await refused(client, "emit_event", name="go", run_id=run["run_id"]))["code"] == "conflict"
         assert (await refused(client, "emit_event", name="go", run_id="r-nobody"))["code"] == "not_found"
@@ -267,7 +267,7 @@ async def test_tools_for_workflows_are_found_with_a_call_to_paste(tmp_path: Path
 
 async def test_a_server_is_shared_by_clients_of_both_eras(tmp_path: Path) -> None:
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         http_server(tmp_path) as url,
         Client(url) as modern,
         Client(url, mode="legacy") as legacy,

@@ -89,7 +89,7 @@ async def test_stdio_ends_without_a_word_and_hands_its_runs_over(how: str, tmp_p
         code_of_exit, out, err = await server.end()
     assert (code_of_exit, out, err) == (0, b"", b"")
     async with in_memory(tmp_path, "auto") as client:
-        run = await call(client, "get_run", run_id=started["run_id"], wait_seconds=30)
+        run = await call(client, "get_run", run_id=started["run_id"], wait_seconds=45)
         assert (run["status"], run["output"]) == ("completed", 5)
 
 

@@ -208,7 +208,7 @@ async def run(ctx: WorkflowContext) -> str:
         assert (await call(client, "invoke_workflow", name="staged"))["output"] == "new"
     async with over_stdio(tmp_path, "auto") as client:
         await call(client, "approve_run", run_id=waiting["run_id"], decision="answer", value="yes")
-        run = await call(client, "get_run", run_id=waiting["run_id"], wait_seconds=20)
+        run = await call(client, "get_run", run_id=waiting["run_id"], wait_seconds=45)
         assert (run["status"], run["output"]) == ("completed", "old")
 
 

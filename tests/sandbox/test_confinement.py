@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 @every_level
 async def test_a_guest_has_no_environment_but_ours(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPWELL_TEST_SECRET", "sk-1")
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, "import os\ndef run(): return dict(os.environ)")
     assert {name: value for name, value in ran.value.items() if name not in ("PWD", "LC_CTYPE")} == ENVIRONMENT
 
@@ -38,7 +38,7 @@ def run():
             pass
     return found
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, source)
     assert ran.value == [[0, 2], [1, 1], [2, 1], [3, 12]]  # /dev/null, twice a pipe to the host, and a socket
 
@@ -53,7 +53,7 @@ def run():
         file.write("x")
     return os.listdir("a/b")
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         first = await run(link, source)
         second = await run(link, "import os\ndef run(): return os.listdir('.')")
         left = [name for _, _, names in os.walk(tmp_path) for name in names if name == "c.txt"]
@@ -95,7 +95,7 @@ def run():
     import stepwell.sdk, stepwell_sandbox.guest.boot
     return found
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, source)
     assert ran.value == []
 
@@ -103,7 +103,7 @@ def run():
 @every_level
 async def test_random_numbers_differ_between_guests(level: str, tmp_path: Path) -> None:
     source = "import os\ndef run(): return os.urandom(8).hex()"
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         assert (await run(link, source)).value != (await run(link, source)).value
 
 
@@ -118,14 +118,14 @@ async def all_of_them():
     return await asyncio.gather(*(work(n) for n in range(5)))
 def run(): return asyncio.run(all_of_them())
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, source)
     assert ran.value == [0, 1, 4, 9, 16]
 
 
 @every_level
 async def test_cpu_time_is_limited(level: str, tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, "def run():\n    while True: pass", Limits(cpu_s=1))
     assert ran.exit is not None
     assert (ran.exit.signal, ran.exit.limit) == (9, "cpu_s")
@@ -134,7 +134,7 @@ async def test_cpu_time_is_limited(level: str, tmp_path: Path) -> None:
 
 @every_level
 async def test_memory_is_limited(level: str, tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, "def run(): return len(bytearray(2 << 30))")
     assert ran.error is not None
     assert ran.error.error.type == "MemoryError"
@@ -147,7 +147,7 @@ def run():
     with open("big", "wb") as file:
         file.write(bytes(3 << 20))
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, source, Limits(file_bytes=1 * MIB))
     assert ran.error is not None
     assert ran.error.error.type == "OSError"
@@ -207,7 +207,7 @@ def run():
     except OSError:
         return count
 """
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ran = await run(link, source, Limits(open_files=32))
     assert ran.value == 28
 
@@ -234,7 +234,7 @@ def run():
 
 @every_level
 async def test_a_crash_is_told_apart_from_a_limit(level: str, tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(level, tmp_path) as link:
+    async with asyncio.timeout(60), confined(level, tmp_path) as link:
         ended = await run(link, "import os\ndef run(): os._exit(7)")
         crashed = await run(link, "import ctypes\ndef run(): ctypes.string_at(0)")
     assert ended.exit is not None

@@ -27,7 +27,7 @@ async def session(tmp_path: Path) -> AsyncGenerator[Session, None]:
 
 async def attack(session: Session, body: str, head: str = "") -> Run:
     await session.add_workflow("attack", head + source(body))
-    run = await session.wait(await session.start("attack"), 30)
+    run = await session.wait(await session.start("attack"), 60)
     assert (await session.run("victim", x=1)).output == 1
     return run
 

@@ -65,7 +65,7 @@ def test_sigkill_of_the_server_leaves_no_process(level: str, tmp_path: Path) -> 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("level", LEVEL_NAMES)
 async def test_a_guest_dies_with_its_zygote(level: str, tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(level, tmp_path) as started:
+    async with asyncio.timeout(60), confined(level, tmp_path) as started:
         guest = await started.spawn(Limits(), lambda: None)
         *_, zygote, last = descendants(os.getpid())
         pidfd = os.pidfd_open(last)

@@ -80,7 +80,7 @@ def test_level_none_is_used_when_it_is_named_and_warns(tmp_path: Path) -> None:
 async def test_a_level_that_starts_but_does_not_hold_is_refused(tmp_path: Path) -> None:
     hollow = Level("hollow", bubblewrap=False, own_namespaces=False, landlock=False, paths=True)
     folder = Folder(tmp_path, (RAW_GUEST,))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         with pytest.raises(SandboxUnavailable, match="does not hold: a process could read "):
             await start_proven(hollow, Machine(find_interpreter(), folder, RAW_ENTRY))
     folder.remove()
@@ -88,7 +88,7 @@ async def test_a_level_that_starts_but_does_not_hold_is_refused(tmp_path: Path) 
 
 @pytest.mark.asyncio
 async def test_the_report_names_every_layer(tmp_path: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         report = await probe("none", tmp_path)
     assert report.level in NAMES
     assert len(report.layers) == 5

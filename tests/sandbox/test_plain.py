@@ -31,7 +31,7 @@ async def plain(root: Path) -> AsyncGenerator[PlainStart]:
 
 async def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(tmp_path: Path) -> None:
     source = "import os\ndef run():\n    open('x', 'w').close()\n    return [dict(os.environ), os.listdir('.')]"
-    async with asyncio.timeout(30), plain(tmp_path) as start:
+    async with asyncio.timeout(60), plain(tmp_path) as start:
         first, second = await run(start, source), await run(start, source)
     environment, files = first.value
     assert {name: value for name, value in environment.items() if name != "LC_CTYPE"} == ENVIRONMENT
@@ -41,20 +41,20 @@ async def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(tmp_path: P
 
 async def test_what_a_run_started_ends_with_it(tmp_path: Path) -> None:
     source = "import subprocess\ndef run(): return subprocess.Popen(['sleep', '600']).pid"
-    async with asyncio.timeout(30), plain(tmp_path) as start:
+    async with asyncio.timeout(60), plain(tmp_path) as start:
         ran = await run(start, source)
         await until(lambda: _dead(ran.value))
 
 
 async def test_its_cpu_time_is_limited(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), plain(tmp_path) as start:
+    async with asyncio.timeout(60), plain(tmp_path) as start:
         ran = await run(start, "def run():\n    while True: pass", Limits(cpu_s=1))
     assert ran.exit is not None
     assert (ran.exit.signal, ran.exit.limit) == (9, "cpu_s")
 
 
 async def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async with plain(tmp_path) as start:
             process = await start.spawn(Limits(), lambda: None)
         assert (await process.close()).signal == 9

@@ -23,7 +23,7 @@ async def test_a_call_is_answered(tmp_path: Path) -> None:
     async def answer(call: Call) -> Outcome:
         return Outcome(call.id, 0.0, value=msgspec.Raw(b'"pong"'))
 
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, "def run(): return [tools.call('ping') for _ in range(3)]", answer=answer)
     assert ran.value == ["pong"] * 3
     assert ran.exit is not None
@@ -36,7 +36,7 @@ def run():
     for n in range(20000):
         send({"t": "mark", "n": n, "key": "k"})
 """
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, source)
     assert [frame.n for frame in ran.frames if isinstance(frame, Mark)] == list(range(20000))
 
@@ -58,7 +58,7 @@ async def test_a_broken_protocol_ends_the_run(attack: str, says: str, tmp_path: 
         await asyncio.sleep(0)
         return Outcome(call.id + 1000, 0.0)
 
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, f"import time\ndef run():\n    {attack}\n    time.sleep(60)", answer=never)
     assert isinstance(ran.refusal, ProtocolViolation)
     assert says in str(ran.refusal)
@@ -89,7 +89,7 @@ async def test_a_crossed_limit_is_named(attack: str, limits: Limits, named: str,
         return Outcome(call.id + 1000, 0.0)
 
     source = f"import time\ndef run():\n    {attack}\n    time.sleep(60)"
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, source, limits, never)
     assert isinstance(ran.refusal, LimitExceeded)
     assert f"{named} = " in str(ran.refusal)
@@ -100,7 +100,7 @@ async def test_a_crossed_limit_is_named(attack: str, limits: Limits, named: str,
 
 async def test_output_is_cut_once_and_said_so(tmp_path: Path) -> None:
     source = "def run():\n    for _ in range(1000): print('A' * 100)\n    return 1"
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, source, Limits(output_bytes=10_000))
     assert ran.value == 1
     assert ran.printed.count("[output cut: more than output_bytes = 10000]") == 1
@@ -110,7 +110,7 @@ async def test_output_is_cut_once_and_said_so(tmp_path: Path) -> None:
 
 async def test_empty_lines_are_not_free(tmp_path: Path) -> None:
     source = "def run():\n    for _ in range(5000): print(end='')\n    return 1"
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, source.replace("print(end='')", "send({'t':'log','level':'info','text':'','at':0.0})"),
                         Limits(output_bytes=10_000))  # fmt: skip
     assert len(ran.frames) < 1000
@@ -123,7 +123,7 @@ def run():
         send({"t": "mark", "n": n, "key": "k" * 100_000})
     return 1
 """
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame(source))
         first = await process.receive()
@@ -141,7 +141,7 @@ def _state(pid: int) -> str:
 
 
 async def test_sending_waits_for_a_guest_that_does_not_read(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame("import time\ndef run(): time.sleep(60)"))
         sent = 0
@@ -167,7 +167,7 @@ def run():
     send({"t": "done", "value": 1})
     send({"t": "log", "level": "info", "text": "late", "at": 0.0})
 """
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame(source))
         frames = await process.receive()
@@ -179,7 +179,7 @@ def run():
 
 
 async def test_close_is_idempotent_and_kills_what_runs(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         process = await link.spawn(Limits(), lambda: None)
         await process.send(start_frame("import time\ndef run(): time.sleep(60)"))
         first, second = await asyncio.gather(process.close(), process.close())
@@ -197,7 +197,7 @@ async def test_nothing_may_come_before_the_start(tmp_path: Path) -> None:
         "        os.write(3, struct.pack('>I', len(raw)) + raw)\n"
         "    time.sleep(60)\n"
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async with ConfinedSandbox(
             pool=0, scratch_root=tmp_path / "s", guest_entry="hasty_guest:main", guest_code=(hasty,)
         ) as sandbox:
@@ -223,6 +223,6 @@ async def test_a_violation_retires_the_zygote_and_an_honest_run_does_not(tmp_pat
 
 async def test_a_frame_is_json_with_a_length(tmp_path: Path) -> None:
     source = "def run(given): return given"
-    async with asyncio.timeout(30), confined(LEVEL, tmp_path) as link:
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
         ran = await run(link, source, given={"ä": [1, 2.5, None, "😀"]})
     assert ran.value == json.loads('{"ä": [1, 2.5, null, "😀"]}')

@@ -41,7 +41,7 @@ def open_fds() -> set[str]:
 
 
 async def test_the_real_guest_is_ready(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), open_sandbox(scratch_root=tmp_path) as opened:
+    async with asyncio.timeout(60), open_sandbox(scratch_root=tmp_path) as opened:
         process = await opened.open(Limits())
         assert process.level == opened.level
         assert process.level in ("A", "A2", "B")
@@ -49,7 +49,7 @@ async def test_the_real_guest_is_ready(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_level_is_the_operators_mistake(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), open_sandbox(scratch_root=tmp_path, minimum="Z") as opened:
+    async with asyncio.timeout(60), open_sandbox(scratch_root=tmp_path, minimum="Z") as opened:
         with pytest.raises(ConfigError, match="'Z'"):
             await opened.open(Limits())
 
@@ -66,14 +66,14 @@ async def test_many_runs_at_once_are_apart(tmp_path: Path) -> None:
 
 async def test_other_limits_get_a_process_of_their_own(tmp_path: Path) -> None:
     source = "import resource\ndef run(): return resource.getrlimit(resource.RLIMIT_CPU)[0]"
-    async with asyncio.timeout(30), sandbox(tmp_path) as opened:
+    async with asyncio.timeout(60), sandbox(tmp_path) as opened:
         values = [(await drive(await opened.open(Limits(cpu_s=n)), source)).value for n in (60, 7, 60)]
     assert values == [60, 7, 60]
 
 
 async def test_nothing_is_left_after_the_end(tmp_path: Path) -> None:
     before = open_fds()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async with sandbox(tmp_path) as opened:
             await drive(await opened.open(Limits()), PID)
             running = await opened.open(Limits())  # not closed by its user
@@ -108,7 +108,7 @@ async def test_a_killed_zygote_ends_its_runs_and_is_replaced(victim: int, tmp_pa
 
 async def test_the_event_loop_is_free_while_the_sandbox_starts(tmp_path: Path) -> None:
     turns = 0
-    async with asyncio.timeout(30), sandbox(tmp_path) as opened:
+    async with asyncio.timeout(60), sandbox(tmp_path) as opened:
         opening = asyncio.ensure_future(opened.open(Limits()))
         while not opening.done():
             turns += 1
@@ -120,14 +120,14 @@ async def test_the_event_loop_is_free_while_the_sandbox_starts(tmp_path: Path) -
 async def test_a_sandbox_that_is_closed_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for n in range(20):  # a moment later each
-        async with asyncio.timeout(30), sandbox(tmp_path, pool=1):
+        async with asyncio.timeout(60), sandbox(tmp_path, pool=1):
             await asyncio.sleep(n / 1000)
         assert names_in(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_a_cancelled_open_leaves_no_process(tmp_path: Path) -> None:
-    async with asyncio.timeout(30), sandbox(tmp_path, pool=0) as opened:
+    async with asyncio.timeout(60), sandbox(tmp_path, pool=0) as opened:
         await opened.report()
         idle = len(descendants(os.getpid()))
         for _ in range(5):

@@ -160,7 +160,7 @@ async def test_another_model_takes_over_when_it_has_all_vectors(tmp_path: Path, 
             sql = "SELECT count(DISTINCT model) FROM search_vectors"
             return await session.app.database.read(lambda c: c.execute(sql).fetchone()[0])
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             left = await models_left()
             while left > 1:
                 await asyncio.sleep(0.02)
@@ -177,7 +177,7 @@ async def test_a_broken_model_leaves_search_by_words(tmp_path: Path, models: Pat
     (home / "stepwell.toml").write_text(f'[search]\npath = "{broken}"\n')
     async with Session(home) as session:
         await fill(session)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not session.app.indexing.problem:
                 found = await session.search("parse json")
                 assert (found.mode, found.items[0].workflow.name) == ("lexical", "fetch_json")

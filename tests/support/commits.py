@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LOOK_S = 0.0003
-WAIT_S = 30.0
+WAIT_S = 90.0
 BUSY_MS = 30_000
 STUCK_TICKS = 8  # of 10 ms: no transaction of a worker takes so much work
 
@@ -52,7 +52,7 @@ class Commits:
         while time.monotonic() < until:
             if rows := self.read(sql, *values):
                 return rows[0]
-            time.sleep(LOOK_S)
+            time.sleep(0.005)
         raise AssertionError(f"nothing came of {sql}")
 
     @contextmanager

@@ -61,7 +61,7 @@ class Server:
     def kill(self, number: int = signal.SIGKILL) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(20)
+        self._process.wait(60)
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -72,7 +72,7 @@ class Server:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def _drain(self, stderr: Any) -> None:
         with stderr:

@@ -131,5 +131,5 @@ async def call(box: Toolbox, name: str, /, *args: Json, **kwargs: Json) -> Json:
     spec = box.find_tool(name)
     assert spec is not None
     arguments: JsonObject = box.bind(spec, list(args), kwargs)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await box.call(spec, arguments, CONTEXT)

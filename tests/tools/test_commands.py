@@ -223,14 +223,14 @@ class Watched:
         return self
 
     async def started(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await self.reader.readline() == b"up\n"
 
     async def all_gone(self) -> None:
         # One more writer comes and goes: the command may have been stopped before it opened the FIFO.
         with suppress(OSError):  # no reader any more: the end was seen already
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.reader.read()
 
     async def __aexit__(self, *_: object) -> None:

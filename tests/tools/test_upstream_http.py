@@ -64,7 +64,7 @@ async def box(sdk: Web) -> AsyncGenerator[Toolbox, None]:
 
 
 async def until(box: Toolbox, done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():
             await asyncio.sleep(0.02)
             await box.prepare()

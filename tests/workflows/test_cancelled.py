@@ -108,7 +108,7 @@ async def test_a_step_that_was_cancelled_in_its_gate_has_no_result_on_a_replay(
         run = await session.start("flow", base=outside.url)
         await asyncio.to_thread(outside.wait_for_read, "blocks")
         await session.app.engine.decide(run.id, decision, via="cli")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await decided(session, run.id):  # noqa: ASYNC110  the run's holder takes it, and says so nowhere
                 await asyncio.sleep(0.01)
         outside.open_gate("blocks")

@@ -184,9 +184,7 @@ async def test_artifacts_of_every_kind_survive_the_session(home: Path):
 
 @pytest.mark.asyncio
 async def test_a_sleeping_run_needs_no_process_and_wakes_in_another_one(home: Path):
-    source = (
-        "async def run(ctx):\n    before = ctx.now()\n    await ctx.sleep(5)\n    return (ctx.now() - before).seconds\n"
-    )
+    source = "async def run(ctx):\n    before = ctx.now()\n    await ctx.sleep(10)\n    return (ctx.now() - before).seconds\n"
     async with Session(home) as session:
         await session.add_workflow("flow", source)
         run = await session.start("flow")
@@ -194,10 +192,10 @@ async def test_a_sleeping_run_needs_no_process_and_wakes_in_another_one(home: Pa
             run = await session.wait(run, 0.2)
         assert run.status is RunStatus.SLEEPING
     async with Session(home) as session:
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert run.error is None
-    assert 5 <= run.output < 60
+    assert 10 <= run.output < 60
 
 
 @pytest.mark.asyncio
@@ -241,7 +239,7 @@ async def test_a_parent_whose_child_waits_for_a_person_needs_no_process(home: Pa
         (wait,) = run.waiting_for
         assert wait.kind == "child"
         await session.answer(wait.context["run_id"], "it")
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert run.error is None
     assert run.output == "got it"
@@ -256,7 +254,7 @@ async def test_cancelling_a_run_ends_its_children(home: Path, outside: Outside):
         await asyncio.to_thread(outside.wait_for_read, "h")
         run = await session.cancel(run, reason="enough")
         child = (await session.app.engine.list(workflow="hold")).items[0]
-        child = await session.wait(child, 10)
+        child = await session.wait(child, 60)
 
     assert (run.status, child.status) == (RunStatus.CANCELLED, RunStatus.CANCELLED)
     assert run.error is not None

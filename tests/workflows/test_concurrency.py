@@ -1,5 +1,6 @@
 """Concurrency, deadlines and versions, each by the smallest workflow that shows what must hold."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ async def test_a_call_in_flight_at_a_time_out_is_not_made_again_by_the_next_atte
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        await session.wait(await session.start("flow", None, base=outside.url), 3)
+        run = await session.start("flow", None, base=outside.url)
+        await asyncio.to_thread(outside.wait_for_effect, "pay")
+        await session.wait(run, 2)
 
     assert outside.effects == {"pay": 1}
 
@@ -62,7 +65,7 @@ async def test_a_wait_in_a_step_with_a_timeout_is_parked(tmp_path: Path, outside
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow", None, base=outside.url), 4)
+        run = await session.wait(await session.start("flow", None, base=outside.url), 60)
 
     assert run.status is RunStatus.WAITING
 
@@ -85,7 +88,7 @@ async def test_parallel_works_in_sync_steps_that_run_beside_each_other(home: Pat
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 5)
+        run = await session.wait(await session.start("flow"), 60)
 
     assert run.output == [[1, 2], [10, 11]], run.error
 
@@ -99,7 +102,7 @@ async def test_a_child_on_another_process_lets_its_parent_pause(tmp_path: Path):
         services.runs.yield_slot = lambda run_id: None
         await first.add_workflow("kid", "def run(ctx):\n    return ctx.wait_for_user('?')\n")
         await first.add_workflow("flow", "def run():\n    return workflows.invoke('kid')\n")
-        run = await first.wait(await first.start("flow"), 5)
+        run = await first.wait(await first.start("flow"), 60)
         child = await second.get(run.waiting_for[0].context["run_id"])
 
     assert child.status is RunStatus.WAITING
@@ -142,7 +145,7 @@ async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(home: Path
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 3)
+        run = await session.wait(await session.start("flow"), 60)
 
     assert [wait.prompt for wait in run.waiting_for] == ["new"]
 
@@ -152,6 +155,6 @@ async def test_a_long_deadline_of_the_body_does_not_keep_the_process(home: Path)
     source = "import asyncio\nasync def run(ctx):\n    return await asyncio.wait_for(ctx.wait_for_user('?'), 3600)\n"
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 4)
+        run = await session.wait(await session.start("flow"), 60)
 
     assert run.status is RunStatus.WAITING

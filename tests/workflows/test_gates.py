@@ -221,7 +221,7 @@ async def test_a_question_about_a_tool_has_a_deadline_where_the_operator_sets_on
     async with Session(home) as session:
         await session.add_workflow("pay", POST)
         run = await session.run("pay", base=outside.url)
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
     assert run.error is not None
     assert (run.status, "in time" in run.error.message) == (RunStatus.REJECTED, True)
     assert outside.effects == {}

@@ -98,7 +98,7 @@ async def test_arguments_that_are_no_values_end_the_run_instead_of_being_tried_f
     source = SEND + f"def run():\n    send({call!r})\n    time.sleep(0.5)\n    return 1\n"
     async with Session(home) as session:
         await session.add_workflow("hostile", source)
-        run = await session.wait(await session.start("hostile"), 20)
+        run = await session.wait(await session.start("hostile"), 60)
         await survives(session)
 
     assert run.status in (RunStatus.COMPLETED, RunStatus.FAILED)

@@ -57,7 +57,7 @@ async def test_runs_are_listed_and_shown_step_by_step(home: Path, outside: Outsi
         assert [run["run_id"] for run in rest["runs"]] == ["m1"]
 
         outside.open_gate("hold")
-        await call(client, "get_run", run_id="m1", wait_seconds=20)
+        await call(client, "get_run", run_id="m1", wait_seconds=45)
         [failed] = (await call(client, "list_runs", status="failed"))["runs"]
         assert "invalid literal" in failed["error"]
         assert failed["steps_completed"] == 3

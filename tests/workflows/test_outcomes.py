@@ -25,7 +25,7 @@ async def run(ctx, base: str = ""):
 
 
 def execute(home: Path, sql: str) -> None:
-    connection = sqlite3.connect(home / "stepwell.db", timeout=30)
+    connection = sqlite3.connect(home / "stepwell.db", timeout=60)
     connection.execute(sql)
     connection.commit()
     connection.close()
@@ -111,7 +111,7 @@ async def test_after_the_deadline(home: Path):
             await app.engine.decide(run.id, "answer", value="late", via="cli")
     execute(home, "UPDATE runs SET wake_at = 1.0")
     async with Session(home) as session:
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
         with pytest.raises(Conflict, match="expired: nobody decided in time"):
             await session.answer(run, "late", key="first")
 
@@ -142,7 +142,7 @@ async def test_one_of_two_givers_wins_and_is_never_lost(home: Path):
     (accepted,) = [result for result in results if isinstance(result, str)]
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "str"]
     async with Session(home) as session:
-        run = await session.approve(await session.wait(run, 30))
+        run = await session.approve(await session.wait(run, 60))
 
     assert run.output == [accepted, True]
 
@@ -152,7 +152,7 @@ async def test_an_answer_at_the_deadline_is_taken_or_refused_and_the_run_agrees(
     source = """
 async def run(ctx):
     try:
-        return await ctx.wait_for_user("?", timeout=1.0)
+        return await ctx.wait_for_user("?", timeout=3.0)
     except TimeoutError:
         return "nobody"
 """
@@ -161,8 +161,9 @@ async def run(ctx):
 
         async def race(early_s: float) -> None:
             run = await session.start("ask")
-            while not (await session.get(run)).waiting_for:
-                await session.wait(run, 0.02)
+            async with asyncio.timeout(60):
+                while not (await session.get(run)).waiting_for:
+                    await session.wait(run, 0.02)
             until = (await session.get(run)).waiting_for[0].until
             assert until is not None
             await asyncio.sleep(max(0.0, until - time.time() - early_s))
@@ -171,7 +172,7 @@ async def run(ctx):
                 expected = "taken"
             except Conflict:
                 expected = "nobody"
-            assert (await session.wait(run, 30)).output == expected
+            assert (await session.wait(run, 60)).output == expected
 
         await asyncio.gather(*(race(early_s) for early_s in (0.1, 0.01, 0.004, 0.0)))
 
@@ -187,7 +188,7 @@ async def test_an_answer_that_was_accepted_before_a_cancel_is_used_when_the_run_
             await app.engine.decide(run.id, "answer", value="other", key="first", via="cli")
         await app.engine.resume(run.id, via="cli")
     async with Session(home) as session:
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
         assert [wait.name for wait in run.waiting_for] == ["second"]
         run = await session.approve(run)
 
@@ -221,7 +222,7 @@ async def test_an_answer_and_a_cancel_at_the_same_time(home: Path):
 
     given, cancelled = await together(home, answer(run, "x"), cancel)
     async with Session(home) as session:
-        await session.wait(run, 30)
+        await session.wait(run, 60)
         run = await session.resume(run)
 
     assert cancelled is RunStatus.CANCELLED

@@ -180,7 +180,7 @@ async def test_an_approval_that_nobody_gives_in_time_is_a_rejection(home: Path):
     source = "async def run(ctx):\n    await ctx.approve('Sure?', timeout=0.3)\n"
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 30)
+        run = await session.wait(await session.start("flow"), 60)
 
     assert run.status is RunStatus.REJECTED
     assert run.error is not None

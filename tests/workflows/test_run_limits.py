@@ -65,7 +65,7 @@ async def test_a_crossed_limit_ends_the_run_and_is_named(
         for name, (value, source, _) in OVER.items():
             await session.add_workflow(f"over_{name}", RETRIES.format(name=name, value=value) + source)
         started = {name: await session.start(f"over_{name}") for name in OVER}
-        ended = {name: await session.wait(run, 30) for name, run in started.items()}
+        ended = {name: await session.wait(run, 60) for name, run in started.items()}
 
     assert {run.sandbox_level for run in ended.values()} == {level}
     for name, run in ended.items():
@@ -79,7 +79,7 @@ async def test_a_crossed_limit_ends_the_run_and_is_named(
 
 
 async def run_with(home: Path, source: str, name: str = "flow") -> Run:
-    async with asyncio.timeout(30), Session(home) as session:
+    async with asyncio.timeout(60), Session(home) as session:
         await session.add_workflow(name, source)
         return await session.run(name)
 
@@ -129,7 +129,7 @@ async def test_a_workflow_lowers_limits_and_cannot_raise_them(home: Path) -> Non
 
 async def test_waits_spend_no_wall_time_and_tools_do(tmp_path: Path, outside: Outside) -> None:
     home = make_home(tmp_path / "home", LOCAL_HTTP + "[limits]\nwall_s = 0.5\n")
-    async with asyncio.timeout(30), Session(home) as session:
+    async with asyncio.timeout(60), Session(home) as session:
         await session.add_workflow("dozes", "async def run(ctx):\n    await ctx.sleep(1)\n    return 'rested'")
         await session.add_workflow("parent", "async def run(ctx):\n    return await ctx.invoke('dozes')")
         await session.add_workflow("calls", "def run(base):\n    return tools.fetch(url=base + '/gate/never')")

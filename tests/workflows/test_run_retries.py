@@ -100,7 +100,7 @@ async def test_exhausted_runs_are_listed_shown_tried_again_and_put_away_by_a_cli
 
         mended = await call(client, "resume_run", run_id="mended")
         assert mended["status"] in ("pending", "running", "completed", "sleeping")
-        mended = await call(client, "get_run", run_id="mended", wait_seconds=20)
+        mended = await call(client, "get_run", run_id="mended", wait_seconds=45)
         assert mended["status"] == "completed"
         assert outside.effects == {"charge": 2}  # one for each run
 
@@ -222,7 +222,7 @@ async def test_a_child_that_is_tried_again_is_live_for_its_parent(home: Path, ou
         await session.add_workflow("flaky", flaky("retries=2, retry_delay=2.5"))
         await session.add_workflow("parent", PARENT)
         parent = await session.start("parent", base=outside.url, fails=1)
-        run = await session.wait(parent, 30)
+        run = await session.wait(parent, 60)
 
         assert (run.status, run.output) == (RunStatus.COMPLETED, 2)
         assert outside.effects == {"charge": 1}

@@ -106,7 +106,7 @@ async def test_a_scan_after_a_run_finds_no_secret(tmp_path: Path, monkeypatch: p
             assert await asyncio.to_thread(echo.holding.wait, 30)
             scanned = {pid: memory(pid) for pid in descendants(server.pid)}
             echo.release()
-            run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=30)
+            run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
             shown = [gate, run] + [
                 await call(client, "get_run", run_id=run["run_id"], include=[part])
                 for part in ("timeline", "journal", "logs", "steps", "output")

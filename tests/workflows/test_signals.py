@@ -24,7 +24,7 @@ async def run(ctx, names: list):
 
 
 def execute(home: Path, sql: str, *values: object) -> list[Any]:
-    connection = sqlite3.connect(home / "stepwell.db", timeout=30)
+    connection = sqlite3.connect(home / "stepwell.db", timeout=60)
     try:
         rows = connection.execute(sql, values).fetchall()
         connection.commit()
@@ -75,7 +75,7 @@ async def run(ctx):
 """
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        run = await session.wait(await session.start("flow"), 30)
+        run = await session.wait(await session.start("flow"), 60)
         assert [wait.kind for wait in run.waiting_for] == ["input"]
         await session.emit("go", "late")
         run = await session.answer(run, "x")
@@ -130,7 +130,7 @@ async def test_of_several_waits_of_a_run_the_longest_gets_an_event(home: Path):
         assert [wait.name for wait in run.waiting_for] == ["go", "go", "stop"]
         for name, payload in (("stop", "s"), ("go", 2), ("go", 3)):
             await session.emit(name, payload)
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert (first.delivered, first.count) == ((run.id,), 1)
     assert run.output == [1, 2, 3, "s"]
@@ -144,7 +144,7 @@ async def test_an_event_wakes_every_run_that_waits_for_it_a_signal_only_its_own(
         signal = await session.emit("go", "you", run=runs[1])
         await session.wait(runs[1])
         event = await session.emit("go", "all")
-        both = await session.wait(runs[1], 30)
+        both = await session.wait(runs[1], 60)
         one = await session.wait(runs[0])
 
     assert (signal.delivered, set(event.delivered)) == ((runs[1].id,), {run.id for run in runs})
@@ -199,7 +199,7 @@ async def test_an_event_that_a_cancelled_run_had_not_taken_is_there_when_it_is_r
         await app.engine.emit("go", 2)
         await app.engine.resume(run.id, via="cli")
     async with Session(home) as session:
-        run = await session.wait(run, 30)
+        run = await session.wait(run, 60)
 
     assert run.output == [1, 2]
 
@@ -309,7 +309,7 @@ async def test_a_server_goes_on_with_an_event_whose_sender_died(home: Path):
     execute(home, insert)
     async with Session(home) as session:
         run = await session.wait(run)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while run.status is RunStatus.WAITING:
                 await asyncio.sleep(0.1)  # nothing in this process tells of it
                 run = await session.wait(run)

@@ -22,7 +22,7 @@ from support.server import LOCAL_HTTP, make_home
 from support.workers import Worker, Workers
 
 CONFIG = LOCAL_HTTP + "[sandbox]\npool = 1\n[workers]\nconcurrency = 32\n"
-WAIT_S = 30.0
+WAIT_S = 90.0
 RESTING = {RunStatus.WAITING, RunStatus.IN_DOUBT}
 
 

@@ -115,7 +115,7 @@ async def test_scenario_13_two_servers_make_one_new_home_at_once(tmp_path: Path)
                     await call(client, "run_workflow", name="flow", arguments={"base": outside.url})
                     for client in (one, other) * 4
                 ]
-                ended = [await call(one, "get_run", run_id=run["run_id"], wait_seconds=30) for run in started]
+                ended = [await call(one, "get_run", run_id=run["run_id"], wait_seconds=45) for run in started]
         finally:
             codes = [server.stop() for server in servers]
 
