@@ -18,6 +18,7 @@ from mcp.types import CallToolResult, TextContent
 
 from stepwell_server.app import App, open_app
 from stepwell_server.surface.server import open_server
+from support.forked import Forked
 
 SERVE = ("-m", "stepwell_server.cli", "serve", "--home")
 MODES = ("auto", "legacy")
@@ -97,20 +98,28 @@ async def over_http(home: Path, mode: str, *, token: str = "", **options: Any) -
 async def http_server(home: Path, *, token: str = "", host: str = "127.0.0.1") -> AsyncGenerator[str, None]:
     """Run a server in a process of its own; give its URL once it listens."""
     environment = os.environ | {"STEPWELL_HTTP_TOKEN": token}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *SERVE, str(home), "--http", f"{host}:0", stderr=asyncio.subprocess.PIPE, env=environment
+    process, reading = _start(["serve", "--home", str(home), "--http", f"{host}:0"], environment)
+    stderr = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stderr), os.fdopen(reading, "rb")
     )
-    assert process.stderr is not None
     try:
         async with asyncio.timeout(LIMIT_S):
-            yield await _address(process.stderr)
+            yield await _address(stderr)
     finally:
-        drain = asyncio.create_task(process.stderr.read())
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, LIMIT_S)
         async with asyncio.timeout(LIMIT_S):
-            said, code = await asyncio.gather(drain, process.wait())
+            said = await stderr.read()
     assert (code, b"Traceback" in said) == (0, False), said.decode()
+
+
+def _start(words: list[str], environment: dict[str, str]) -> tuple[Forked, int]:
+    """Return a process, and the descriptor from which its stderr is read."""
+    reading, writing = os.pipe()
+    with Path(os.devnull).open("r+b") as nothing, os.fdopen(writing, "wb") as errors:
+        process = Forked(words, environment, nothing.fileno(), nothing.fileno(), errors.fileno())
+    return process, reading
 
 
 async def _address(stderr: asyncio.StreamReader) -> str:

@@ -10,6 +10,7 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, Caller, ToolHost, ToolSpec
 from stepwell.tools import DoubtRule, NetworkPolicy, Policy, Secrets, Toolbox, ToolRules, open_toolbox, signature
 from stepwell.tools.binding import bind_arguments, make_validator
+from stepwell.tools.contents import Contents
 from stepwell.tools.messages import clean
 from stepwell.tools.ranking import ToolRanking
 from tools.loopback import CONTEXT, call, local
@@ -244,7 +245,7 @@ class Changing:
 @pytest.mark.parametrize("policy", ["allow", "approve", "person"])
 async def test_an_approval_is_void_if_the_tool_has_changed_before_the_call_leaves(policy: Policy) -> None:
     source = Changing()
-    box = Toolbox([], ToolRules({"*": policy}), NetworkPolicy(), Secrets(), sources=[source])
+    box = Toolbox(lambda: Contents([], [source], ()), ToolRules({"*": policy}), NetworkPolicy(), Secrets())
     spec = box.admit("shop.pay", CALLER)
     before = box.gate(spec, {}, CALLER)
     source.change()
