@@ -2,10 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stepwell.model import RunStatus
+from stepwell.sdk import codec
 from stepwell_server import Session
 from support.outside import Outside
 
@@ -152,6 +155,20 @@ async def test_a_child_that_fails_is_named_and_endless_recursion_is_bounded(home
 
 
 @pytest.mark.row("P20")
+@pytest.mark.asyncio
+async def test_children_whose_ids_begin_alike_are_told_apart(home: Path, monkeypatch: pytest.MonkeyPatch):
+    alike: Any = SimpleNamespace(digest=lambda place: "0123456789" + codec.digest(place))
+    monkeypatch.setattr("stepwell.engine.starting.codec", alike)
+    ask = "def run(ctx, n: int): return [workflows.same(n=i) for i in range(n)] + [ctx.wait_for_user('?')]\n"
+    async with Session(home) as session:
+        await session.add_workflow("same", "def run(n: int): return n")
+        await session.add_workflow("parent", ask)
+        run = await session.run("parent", n=3)
+        run = await session.answer(run, "so")
+
+    assert run.output == [0, 1, 2, "so"]
+
+
 @pytest.mark.asyncio
 async def test_every_run_has_a_fresh_namespace(home: Path):
     async with Session(home) as session:

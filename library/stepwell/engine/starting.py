@@ -91,9 +91,7 @@ class Starter:
             NotFound: no workflow of that name.
             InvalidArguments: they do not fit, or the chain of invocations is too long.
         """
-        place = [parent.id, key, cuts] if cuts else [parent.id, key]
-        child_id = f"{parent.root_id}.{codec.digest(place)[:10]}"
-        known = await self._database.read(lambda c: runs.find_run(c, child_id))
+        child_id, known = await self._find_child(parent, key, cuts)
         if known is not None:
             if again and known.status in REOPENED:
                 await self._database.write(lambda c: reopen(c, known, via=f"parent:{parent.id}"))
@@ -124,6 +122,16 @@ class Starter:
         )  # fmt: skip
         await self._dispatcher.start(run)
         return child_id
+
+    async def _find_child(self, parent: RunRow, key: str, cuts: int) -> tuple[str, RunRow | None]:
+        digest = codec.digest([parent.id, key, cuts] if cuts else [parent.id, key])
+        short = f"{parent.root_id}.{digest[:10]}"
+        known = await self._database.read(lambda c: runs.find_run(c, short))
+        if known is None or known.parent_id is None or (known.parent_id, known.parent_key) == (parent.id, key):
+            return short, known
+        # One of a hundred thousand children has the id of another; it must not be taken for it.
+        child_id = f"{parent.root_id}.{digest}"
+        return child_id, await self._database.read(lambda c: runs.find_run(c, child_id))
 
     async def _start(self, name: str, version: Version, arguments: JsonObject, options: StartOptions) -> str:
         size = 0 if self._checked and _is_small(arguments) else LARGE

@@ -9,8 +9,8 @@ from typing import Protocol
 from stepwell.tools.tool import Tool
 
 MAX_PART = 64  # characters of one part of a dotted name
-# Taken by `tools.list()`, `tools.search()`, `tools.call()` and the same of a namespace.
-RESERVED = frozenset({"call", "list", "search"})
+# Taken by `tools.list()`, `tools.search()`, `tools.call()`, the same of a namespace, and what each function has itself.
+RESERVED = frozenset({"call", "kind", "list", "name", "search", "start"})
 _OUTSIDE = re.compile(r"[^A-Za-z0-9_]+")
 
 
