@@ -42,7 +42,7 @@ ENDLESS = {
 
 async def cancelled(session: Session, run: Run) -> Run:
     async with asyncio.timeout(SOON_S):
-        run = await session.cancel(run, "enough")
+        run = await session.wait(await session.cancel(run, "enough"))
     assert run.status is RunStatus.CANCELLED
     assert run.error is not None
     assert "enough" in run.error.message

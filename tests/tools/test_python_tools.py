@@ -46,6 +46,8 @@ def load() -> bytes:
 
 @tool
 def fail(how: str) -> None:
+    if how == "late":
+        raise TimeoutError("of its own")
     if how == "known":
         raise ToolError("no money", code="broke", retryable=True)
     raise RuntimeError("oh\\x1b[31m")
@@ -99,6 +101,7 @@ async def test_errors_of_functions_are_errors_of_tools(tmp_path: Path) -> None:
         for name, arguments, code, retryable, said in (
             ("fail", {"how": "known"}, "broke", True, "own.fail: no money"),
             ("fail", {"how": "else"}, "tool_error", False, "own.fail: RuntimeError: oh[31m"),
+            ("fail", {"how": "late"}, "tool_error", False, "own.fail: TimeoutError: of its own"),
             ("area", {"box": {"width": "x"}}, "invalid_arguments", False, "box.width must be int"),
             ("area", {"box": {"width": 1}, "unit": "km"}, "invalid_arguments", False, "unit must be one of"),
             ("odd", {}, "bad_answer", False, "its value is no JSON"),

@@ -73,6 +73,29 @@ async def test_effects_beyond_the_cut_need_a_decision_and_change_nothing_until_t
         assert changed.data["effects"]
 
 
+@pytest.mark.asyncio
+async def test_a_call_whose_answer_was_of_no_use_is_an_effect_beyond_the_cut(home: Path):
+    (home / "own.py").write_text(
+        "from stepwell.host_tools import tool\n@tool\ndef count() -> dict[str, int]:\n    return {'n': 'many'}\n"
+    )
+    with (home / "stepwell.toml").open("a") as config:
+        config.write('\n[python.own]\nfile = "own.py"\n')
+    async with Session(home) as session:
+        await session.add_workflow(
+            "flow",
+            "from stepwell import ToolError\ndef run():\n    try: tools.own.count()\n    except ToolError: pass\n    return 1 / 0",
+        )
+        run = await session.run("flow")
+        assert run.error is not None
+        assert run.error.type == "ZeroDivisionError"
+        await mend(session, "def run(): return 'without it'")
+        with pytest.raises(Conflict, match=r"1 effect that happened: own\.count at 'own\.count' \{\}$"):
+            await session.resume(run, version="current")
+        run = await session.resume(run, "value", version="current")
+
+    assert run.output == "without it"
+
+
 @pytest.mark.parametrize(("decision", "paid"), [("value", 1), ("retry", 2)])
 @pytest.mark.asyncio
 async def test_a_call_that_is_only_made_later_uses_its_result_or_is_made_again(

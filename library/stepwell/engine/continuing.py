@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stepwell.engine.book import was_in_doubt, was_made
 from stepwell.engine.border import plain, show
 from stepwell.engine.rehearsal import Rehearsal, rehearse
 from stepwell.engine.reopening import reopen
@@ -121,7 +122,7 @@ def _places(key: str) -> set[str]:
 
 
 def _is_effect(services: Services, entry: Entry) -> bool:
-    if entry.status not in ("ok", "open", "in_doubt"):
+    if entry.status not in ("ok", "open", "in_doubt") and not was_in_doubt(entry) and not was_made(entry):
         return False
     if entry.kind == "tool":
         spec = services.tools.find_tool(entry.name)
@@ -140,7 +141,7 @@ def _ask(row: RunRow, version: Version, effects: Sequence[Entry]) -> str:
 
 def _describe(entry: Entry) -> str:
     arguments = "" if entry.args is None else msgspec.json.encode(show(entry.args).value).decode()
-    doubt = "" if entry.status == "ok" else " (its answer was lost)"
+    doubt = "" if entry.status == "ok" or was_made(entry) else " (its answer was lost or of no use)"
     return f"{entry.name} at {entry.key!r} {arguments}"[:MAX_SHOWN] + doubt
 
 

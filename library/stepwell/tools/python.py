@@ -88,8 +88,9 @@ class FunctionTool:
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Call it; bytes that it returns are kept as an artifact."""
         given = self._read(arguments) | ({KEY: context.idempotency_key} if self._keyed else {})
+        limit = asyncio.timeout(self._marked.timeout_s)
         try:
-            async with asyncio.timeout(self._marked.timeout_s):
+            async with limit:
                 if inspect.iscoroutinefunction(self._function):
                     value = await asyncio.to_thread(self._plain, await self._function(**given))
                 else:
@@ -97,11 +98,6 @@ class FunctionTool:
             if isinstance(value, bytes) and context.save is not None:
                 value = await context.save(Binary(value, "application/octet-stream"))
             return to_jsonable_python(value) if isinstance(value, bytes) else value
-        except TimeoutError as error:
-            message = f"{spec.name}: no answer within {self._marked.timeout_s:g} s"
-            if not spec.repeatable:
-                raise OutcomeUnknown(message) from error
-            raise failure(spec.name, message, code="timeout", retryable=True) from error
         except ToolError as error:
             raise failure(spec.name, f"{spec.name}: {error}", code=error.code, retryable=error.retryable) from error
         except _Misfit as error:
@@ -112,7 +108,15 @@ class FunctionTool:
         except PydanticSerializationError as error:
             raise failure(spec.name, f"{spec.name}: its value is no JSON: {error}", code="bad_answer") from error
         except (Exception, SystemExit) as error:
+            if limit.expired():
+                raise self._late(spec) from error
             raise failure(spec.name, f"{spec.name}: {type(error).__name__}: {error}", code="tool_error") from error
+
+    def _late(self, spec: ToolSpec) -> OutcomeUnknown | ToolFailure:
+        message = f"{spec.name}: no answer within {self._marked.timeout_s:g} s"
+        if not spec.repeatable:
+            return OutcomeUnknown(message)
+        return failure(spec.name, message, code="timeout", retryable=True)
 
     def _plain(self, value: Any) -> Any:
         """Return the value as JSON, bytes as they are."""
