@@ -84,8 +84,16 @@ async def test_at_most_so_many_at_one_time_over_all_tools_of_a_pattern_and_proce
     async with processes(tmp_path, 2) as both:
         names = ["shop.pay", "shop.list"] * 4
         await asyncio.gather(*(make(throttle, name) for throttle, _ in both for name in names))
+        together = asyncio.Barrier(2)
+
+        async def meet(throttle: Throttle) -> None:
+            async with throttle.turn({"shop.*": limits["shop.*"]}):
+                await together.wait()
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(meet(throttle) for throttle, _ in both))
     assert most["shop.pay"] == 1
-    assert most["shop"] == 2
+    assert most["shop"] <= 2
 
 
 async def test_processes_take_turns_and_who_waits_writes_nothing(tmp_path: Path) -> None:

@@ -29,12 +29,20 @@ def _check_word(word: str) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", name) or keyword.iskeyword(name) or name in RESERVED:
-        raise ValueError(f"{name!r} must be a lower-case Python name other than call, list and search")
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", name) or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} must be a lower-case Python name")
+    return name
+
+
+def _check_part(name: str) -> str:
+    if _check_name(name) in RESERVED:
+        raise ValueError(f"{name!r} is taken; a tool can have any other name than {', '.join(sorted(RESERVED))}")
     return name
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+Part = Annotated[str, AfterValidator(_check_part)]
+"""Of a tool's dotted name."""
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 Word = Annotated[str, AfterValidator(_check_word)]
 
@@ -118,10 +126,10 @@ class ExitRule(_Section):
 class CommandFile(_Section):
     """A command-line tool."""
 
-    tool: Name
+    tool: Part
     command: Annotated[Word, Field(min_length=1)]
     """A name that is looked up in PATH, an absolute path, or `./x` beside the file."""
-    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
+    recipes: Annotated[dict[Part, Recipe], Field(min_length=1)]
     description: str = ""
     install: str = ""
     """How to install the command."""

@@ -301,7 +301,8 @@ class BodyLoop:
     def _alone(self, job: _Job) -> bool:
         """Whether nothing can happen while the function runs."""
         runtime = self._runtime
-        if job.timeout is not None or runtime.deliverable:  # what comes first may let others go on, or cancel this
+        # What is delivered first may let others go on, or cancel this; what waits at a gate goes on beside it.
+        if job.timeout is not None or runtime.deliverable or self._gates:
             return False
         return not runtime.busy and not runtime.outstanding and not _has_timers(self._loop)
 
