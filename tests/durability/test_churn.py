@@ -212,6 +212,13 @@ def batches(count: int) -> list[Any]:
     ]
 
 
+def is_probe(path: Path) -> bool:
+    """Whether it is what Python writes to find out if a temporary directory can be used: a kill may come before it
+    deletes that.
+    """
+    return len(path.name) == 8 and path.is_file() and path.read_bytes() in (b"", b"blat")
+
+
 @pytest.mark.slow
 @pytest.mark.own_sandbox
 @pytest.mark.asyncio
@@ -236,7 +243,7 @@ async def test_runs_survive_random_kills_of_all_that_works_on_them(
             last.end(15)
     print(f"{count} runs, kills: {kills}")
     record_property("kills", kills)
-    wrong += [f"{path.name} is left" for path in scratch.iterdir()]
+    wrong += [f"{path.name} is left" for path in scratch.iterdir() if not is_probe(path)]
     wrong += [f"mounted: {line}" for line in mounts() if line not in mounted]
     assert wrong == []
     assert await still_open(before, shared) == 0
