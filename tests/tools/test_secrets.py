@@ -170,12 +170,17 @@ async def test_every_source_is_read_and_what_is_wrong_is_said_without_the_value(
         keyring.set_keyring(before)
 
 
+def from_program(folder: Path, ends: str) -> Secrets:
+    """A secret that a program gives, which writes a line to `times` each time that it is asked."""
+    program = folder / "give"
+    program.write_text(f"#!/bin/sh\necho x >> {folder}/times\n{ends}\n")
+    program.chmod(0o700)
+    return Secrets({"A": SecretRule(FromCommand((str(program),)))})
+
+
 @pytest.mark.asyncio
 async def test_a_program_is_asked_once_for_many_calls(tmp_path: Path) -> None:
-    program = tmp_path / "give"
-    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/times\necho 'a value that is secret'\n")
-    program.chmod(0o700)
-    store = Secrets({"A": SecretRule(FromCommand((str(program),)))})
+    store = from_program(tmp_path, "echo 'a value that is secret'")
     filled = await asyncio.gather(*(store.fill("shop", (), {"a": "{{secret:A}}"}) for _ in range(8)))
     assert all(arguments == {"a": "a value that is secret"} for arguments in filled)
     assert (tmp_path / "times").read_text() == "x\n"
@@ -183,10 +188,7 @@ async def test_a_program_is_asked_once_for_many_calls(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_program_that_fails_does_not_hold_up_every_call(tmp_path: Path) -> None:
-    program = tmp_path / "give"
-    program.write_text(f"#!/bin/sh\necho x >> {tmp_path}/times\nexit 1\n")
-    program.chmod(0o700)
-    store = Secrets({"A": SecretRule(FromCommand((str(program),)))})
+    store = from_program(tmp_path, "exit 1")
     for _ in range(8):
         assert await store.fill("shop", (), {"a": "nothing secret"}) == {"a": "nothing secret"}
     assert (tmp_path / "times").read_text() == "x\n"
