@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ async def indexed(session: Session, model: str | None = None) -> SearchResult:
 
 async def names(session: Session, query: str, limit: int = 5) -> list[str]:
     return [hit.workflow.name for hit in (await session.search(query, limit)).items]
+
+
+async def test_homes_that_load_the_model_at_once_leave_the_process_as_it_was(tmp_path: Path, models: Path) -> None:
+    usual = sys.getswitchinterval()
+    async with AsyncExitStack() as opened:
+        homes = [await opened.enter_async_context(Session(tmp_path / str(n))) for n in range(3)]
+        await asyncio.gather(*(home.add_workflow("clean_csv", source("Clean a file")) for home in homes))
+        await asyncio.gather(*(indexed(home) for home in homes))
+    assert sys.getswitchinterval() == usual
 
 
 @pytest.mark.row("P14")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -163,13 +164,18 @@ class Models:
         return self._thread
 
 
-def _load_embedder(placed: Placed, cache: Path) -> "Embedder":
-    # Half a second of imports: whoever else wants the interpreter gets it ten times as often meanwhile.
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(usual / 10)
-    try:
-        from stepwell.search.embedder import load_embedder  # noqa: PLC0415 - numpy: only where there is a model
+# One at a time: the switch interval is the process's, and homes that load beside each other would undo one another's.
+_LOADING = threading.Lock()
 
-        return load_embedder(placed, cache)
-    finally:
-        sys.setswitchinterval(usual)
+
+def _load_embedder(placed: Placed, cache: Path) -> "Embedder":
+    with _LOADING:
+        # Half a second of imports: whoever else wants the interpreter gets it ten times as often meanwhile.
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(usual / 10)
+        try:
+            from stepwell.search.embedder import load_embedder  # noqa: PLC0415 - numpy: only where there is a model
+
+            return load_embedder(placed, cache)
+        finally:
+            sys.setswitchinterval(usual)
