@@ -305,6 +305,9 @@ class ConfinedProcess:
         if not over and not self._written.waiting:
             return frames
         self._silent = over
+        if not over and self._output_left <= 0:
+            self._dropped += self._written.drop()
+            return frames
         lines = self._written.take(LAST_LINES if over else max(1, self._turns.frames), all_of_it=over)
         self._turns.spend(len(lines), sum(map(len, lines)))
         logs = [Log("stderr", harmless_text(line), time.time()) for line in lines]

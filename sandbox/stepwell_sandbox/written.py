@@ -50,6 +50,13 @@ class Written:
                 self._on_bytes()
         return [_text(line) for line in ended]
 
+    def drop(self) -> int:
+        """Forget what waits to be taken, and return how many lines that were."""
+        lines = self._bytes.count(b"\n")
+        self._bytes.clear()
+        self.watch()
+        return lines
+
     def close(self) -> None:
         """Let go of the pipe."""
         self._unwatch()
