@@ -63,14 +63,16 @@ class Redactor:
     def ends(self, text: str) -> str:
         """Return a text that was cut, without the part of a secret with which it begins or ends."""
         for form, shown in self._forms:
-            for size in range(min(len(form) - 1, len(text)), MIN_PART - 1, -1):
-                if text.endswith(form[:size]):
-                    text = text[:-size] + shown
-                    break
-            for size in range(min(len(form) - 1, len(text)), MIN_PART - 1, -1):
-                if text.startswith(form[-size:]):
-                    text = shown + text[size:]
-                    break
+            if form[:MIN_PART] in text[-len(form) :]:  # seldom: else this would be most of what an error takes
+                for size in range(min(len(form) - 1, len(text)), MIN_PART - 1, -1):
+                    if text.endswith(form[:size]):
+                        text = text[:-size] + shown
+                        break
+            if form[-MIN_PART:] in text[: len(form)]:
+                for size in range(min(len(form) - 1, len(text)), MIN_PART - 1, -1):
+                    if text.startswith(form[-size:]):
+                        text = shown + text[size:]
+                        break
         return text
 
     def _inside(self, value: Json) -> Json:
