@@ -88,6 +88,7 @@ class Channel(asyncio.Protocol):
         """Take over a connected stream socket."""
         try:
             stream.setblocking(False)
+            self._stream = stream
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=stream)
         except BaseException:
             stream.close()
@@ -154,8 +155,21 @@ class Channel(asyncio.Protocol):
     def _write(self, encode: Callable[[], bytes]) -> bool:
         open_ = not self.ended and not self._failure and not self._transport.is_closing()
         if open_:
-            self._transport.write(encode())
+            data = encode()
+            if not self._transport.get_write_buffer_size():
+                data = self._send_now(data)
+            if data:
+                self._transport.write(data)
         return open_
+
+    def _send_now(self, data: bytes) -> bytes:
+        """Return what is not sent yet. The transport would take a turn of the event loop for all of it."""
+        try:
+            return data[self._stream.send(data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""  # the guest has ended, which the transport finds out by itself
 
     def _refuse_to_hold(self) -> None:
         self._fail(
