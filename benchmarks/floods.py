@@ -49,6 +49,10 @@ LONG = {
 MANY = {
     "calls": 'for n in range(1, 1001): call("event", "e", b"{}", n)\n    linger()',
     "refused calls": 'for n in range(1, 1001): call("tool", f"none{n}", b"{}", n)\n    linger()',
+    "timers of one moment": 'import time\n    for n in range(1, 1001): call("timer", "t", '
+    "b'{\"until\":%f}' % (time.time() // 2 * 2 + 3), n)\n    select.select([], [], [], 3.5)",
+    "dropped calls": 'for n in range(1, 1001): call("event", "e", b"{}", n)\n    '
+    'for n in range(1, 1001): send(t="drop", id=n, key=f"key{n}")\n    linger()',
     "idle": 'for _ in range(20_000): send(t="idle", calls=-1)',
     "steps": 'for n in range(10_000): send(t="step", key=f"s{n}", name="s", attempt=1, status="ok", final=True, '
     "started=1.0, finished=2.0, value=1)",

@@ -6,12 +6,14 @@ from stepwell.catalog.catalog import Catalog
 from stepwell.engine import Engine
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import Json, JsonObject
+from stepwell.model.aside import Aside
 from stepwell.ports import AgentSettings, Models, ToolHost, ToolSpec
 from stepwell.tools import signature
 from stepwell_server.results import workflow_result, workflow_summary
 from stepwell_server.tool_help import help_text
 
 MAX_RESULTS = 50
+SUMMARY_BYTES = 200  # of one tool, about
 
 
 class Functions:
@@ -21,6 +23,7 @@ class Functions:
         self._catalog = catalog
         self._tools = tools
         self._models = models
+        self._aside = Aside()
         self.engine: Engine | None = None
         """Set once the engine is there: events need it."""
 
@@ -43,7 +46,8 @@ class Functions:
             case "tools.list":
                 prefix = await self._prepare(kwargs)
                 specs = self._tools.list_tools()
-                return [tool_summary(s) for s in specs if not prefix or s.name.startswith(f"{prefix}.")]
+                under = [s for s in specs if not prefix or s.name.startswith(f"{prefix}.")]
+                return await self._aside.run(SUMMARY_BYTES * len(under), lambda: [tool_summary(s) for s in under])
             case "tools.help":
                 return await help_text(self._tools, _text(kwargs, "name"))
             case "tools.search":

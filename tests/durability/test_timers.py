@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.engine import waiting
+from stepwell.engine import alarms, waiting
 from stepwell.model import RunStatus
 from stepwell.store import runs
 from stepwell.store.database import open_database
@@ -119,8 +119,9 @@ async def test_scenario_20_a_process_that_waits_for_a_timer_goes_by_the_clock_as
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: clock.now))
-    monkeypatch.setattr(waiting, "CLOCK_S", 0.05)
+    for module in (waiting, alarms):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(alarms, "CLOCK_S", 0.05)
     async with Session(make_home(tmp_path / "home")) as session:
         await session.add_workflow("nap", "async def run(ctx):\n    await ctx.sleep(1)\n    return 'woke'\n")
         run = await session.start("nap")

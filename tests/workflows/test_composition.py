@@ -89,12 +89,20 @@ async def test_a_tool_that_fails_can_be_caught_and_an_error_reaches_the_caller_w
         "def run():\n    try:\n        tools.nothing(x=1)\n    except ToolError as error:\n"
         "        print(error.tool, error.code)\n        raise RuntimeError('no luck') from error\n"
     )
+    astray = (
+        "from stepwell import ToolError\n"
+        "def run():\n    said = []\n    for _ in range(25):\n        try:\n            tools.curl.send(url='x')\n"
+        "        except ToolError as error:\n            said.append(str(error))\n    return said\n"
+    )
     async with Session(home) as session:
         run = await session.run_code(source)
         lines = [line.text for line in await session.app.engine.logs(run.id)]
+        said = (await session.run_code(astray)).output
 
     assert run.error is not None
     assert (run.error.type, run.error.message) == ("RuntimeError", "no luck")
+    assert "Near ones: curl." in said[0]
+    assert "tools.list() shows all" in said[-1]  # looking for near ones takes time, of which one run has a bound
     assert run.error.cause[0].startswith("ToolError: ")
     assert lines == ["nothing unknown_tool"]
 

@@ -78,6 +78,8 @@ class Batch:
         """Write all of it, in the caller's transaction."""
         for write in self._writes:
             write(connection)
+        while self._writes:  # freed here, one by one: thousands at a time would hold up the event loop
+            self._writes.pop()
 
     def _rows(self) -> _Rows:
         if self._open is None:

@@ -40,6 +40,7 @@ from stepwell.store.waits import MAX_REDIRECT_GATES, NewWait
 log = logging.getLogger(__name__)
 
 OF_THE_STORE = ("query", "act", "state")
+MAX_NEAR = 20  # calls of one process to tools that are not there which are told of near ones: each takes a search
 STORE_CALLS = 8  # of one run at one time: their values are in memory until they are written
 
 
@@ -59,6 +60,7 @@ class Calls:
         self._store_turn = asyncio.Semaphore(STORE_CALLS)
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._adopted: list[int] = run.options.get("adopted", [])
+        self._strays = 0
         self._operators: set[str] = set()
         """Keys of calls of agents whose tools the operator has chosen."""
         self.agents = Agents(services, run, self._caller, waits, self._call_of_agent, self._flying)
@@ -113,7 +115,8 @@ class Calls:
         await tools.prepare(call.name)
         try:
             if tools.find_tool(call.name) is None:
-                raise await tools.missing(call.name)
+                self._strays += 1
+                raise await tools.missing(call.name, near=self._strays <= MAX_NEAR)
             caller = replace(self._caller, tools=None) if call.key in self._operators else self._caller
             spec = tools.admit(call.name, caller)
             arguments = await self._aside.run(len(call.args), tools.bind, spec, args, kwargs)
@@ -294,7 +297,8 @@ class Calls:
                 return give(await self._services.database.read(lambda c: spending.read_budget(c, self._run.id)))
             if name.startswith("artifacts."):
                 return await query_artifact(self._services.database, name, kwargs, self._run.id)
-            return give(await self._services.functions.query(name, kwargs))
+            given = await self._services.functions.query(name, kwargs)
+            return await self._aside.run(_size(given), give, given)
         except RequestError as error:
             return refused(error)
 
@@ -332,10 +336,11 @@ class Calls:
         entry = entry or self._book.open(call, digest)
         await self._book.durable()
         try:
-            child_id = await self._services.runs.start_child(
-                self._run, call.key, call.name, args, kwargs,
-                detached=detached, again=again, cuts=self._book.cuts(call.key),
-            )  # fmt: skip
+            async with self._store_turn:
+                child_id = await self._services.runs.start_child(
+                    self._run, call.key, call.name, args, kwargs,
+                    detached=detached, again=again, cuts=self._book.cuts(call.key),
+                )  # fmt: skip
         except RequestError as error:
             answer = refused(error, "TypeError" if isinstance(error, InvalidArguments) else "ValueError")
             return self._settle(call, entry, answer)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from stepwell.engine.admission import read_call
+from stepwell.engine.answers import Answers
 from stepwell.engine.beginning_anew import begin_anew
 from stepwell.engine.book import Book
 from stepwell.engine.calls import Calls
@@ -171,22 +172,25 @@ class Execution:
     # -- the middle ------------------------------------------------------------------------------------------------
 
     async def _serve(self, guest: GuestProcess, orders: asyncio.Event) -> End:
-        answers: list[asyncio.Task[None]] = []
+        answers = Answers()
         try:
             async with asyncio.TaskGroup() as group:
-                answers.append(group.create_task(self._obey(guest, orders)))
+                beside = [group.create_task(work) for work in (self._obey(guest, orders), answers.watch())]
                 try:
                     async with self._work.bound():
-                        end = await self._read(guest, group, answers)
+                        end = await self._read(guest, answers)
                 except TimeoutError:
                     raise self._limits.error("wall_s") from None
-                for task in answers:
+                finally:
+                    self._answers.clear()  # else tasks and this hold each other until the next full collection
+                    await answers.end()
+                for task in beside:
                     task.cancel()
                 return end
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None  # one is the reason, the others were cancelled by it
 
-    async def _read(self, guest: GuestProcess, group: asyncio.TaskGroup, answers: list[asyncio.Task[None]]) -> End:
+    async def _read(self, guest: GuestProcess, answers: Answers) -> End:
         while True:
             received = await guest.receive()
             if self._end is not None:
@@ -201,14 +205,12 @@ class Execution:
                     decoded, digest = await self._admit(frame)
                     if self._end is not None:
                         return self._end
-                    answers.append(group.create_task(self._answer(guest, frame, decoded, digest)))
-                    self._answers[frame.id] = (frame, answers[-1])
+                    self._answers[frame.id] = frame, answers.start(self._answer(guest, frame, decoded, digest))
                 elif (end := self._take(frame)) is not None:
                     return end
                 elif isinstance(frame, frames.Step) and frame.ack:
                     self._open.add(frame.key)
-                    answers.append(group.create_task(self._acknowledge(guest, frame)))
-            answers[1:] = [task for task in answers[1:] if not task.done()]
+                    answers.start(self._acknowledge(guest, frame))
             self._count_work()
             await self._book.drained()
 
@@ -271,14 +273,19 @@ class Execution:
             case frames.Note():
                 self._book.note(frame)
             case frames.Idle():
-                # One that waits for nothing would stop its clock.
-                self._idle = frame.calls == self._answered and bool(self._open)
-                if any(wait.kind == "child" for wait in self._waits.open.values()):
-                    self._services.orders.notify(self.run.id)  # it may rest already: look at its state
-                return self._pause()
+                return self._rest(frame)
             case _:
                 return self._last(frame)
         return None
+
+    def _rest(self, frame: frames.Idle) -> End | None:
+        # One that waits for nothing would stop its clock.
+        was, self._idle = self._idle, frame.calls == self._answered and bool(self._open)
+        if was and self._idle:
+            return None  # said before; what has changed since is looked at when it does
+        if any(wait.kind == "child" for wait in self._waits.open.values()):
+            self._services.orders.notify(self.run.id)  # it may rest already: look at its state
+        return self._pause()
 
     def _last(self, frame: frames.GuestFrame) -> End:
         if self._mode == "run" or isinstance(frame, frames.Diverged):

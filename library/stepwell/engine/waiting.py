@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stepwell.engine.alarms import Alarms
 from stepwell.engine.book import Book
 from stepwell.engine.emitting import give
 from stepwell.engine.ending import decide_for_ended_child
@@ -24,7 +25,9 @@ from stepwell.store.waits import NewWait, WaitRow
 
 MAX_PROMPT = 4000  # characters
 LONGEST_S = 3.2e9  # of a wait
-CLOCK_S = 30.0  # how often the wall clock is looked at while a process waits for it
+FOUND_AT_ONCE = 8  # rows of one run that are read at one time: what follows for each is work of the event loop
+
+Decided = asyncio.Future[JsonObject | None]
 
 
 @dataclass(slots=True)
@@ -44,7 +47,9 @@ class Waiting:
     """Open waits of calls that are under way: the run keeps its process."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    _decisions: dict[str, asyncio.Future[JsonObject]] = field(default_factory=dict[str, "asyncio.Future[JsonObject]"])
+    _decisions: dict[str, Decided] = field(default_factory=dict[str, Decided])
+    _alarms: Alarms = field(default_factory=Alarms)
+    _finding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FOUND_AT_ONCE))
 
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
         """Open the wait, or go on with the one of an earlier attempt; return the decision, None at its deadline."""
@@ -54,7 +59,7 @@ class Waiting:
             row = None
         if row is not None and row.status in ("open", "decided"):
             wait = NewWait(wait.key, wait.kind, wait.name, row.request, row.digest, row.until)
-        decided = asyncio.get_running_loop().create_future()
+        decided: Decided = asyncio.get_running_loop().create_future()
         if row is not None and row.status == "decided" and row.decision is not None:
             decided.set_result(row.decision)
         if row is None or row.status not in ("open", "decided"):
@@ -109,14 +114,12 @@ class Waiting:
             self._wanted.set()
         return kept
 
-    async def _before_deadline(self, wait: NewWait, decided: "asyncio.Future[JsonObject]") -> JsonObject | None:
-        # The wall clock may be set while the process sleeps: what counts is the deadline as it is stored.
-        while wait.until is not None and (left := wait.until - time.time()) > 0 and not decided.done():
-            await asyncio.wait([decided], timeout=min(left, CLOCK_S))
-        if wait.until is None or decided.done():
-            return await decided
-        if wait.kind == "timer":
-            return None
+    async def _before_deadline(self, wait: NewWait, decided: Decided) -> JsonObject | None:
+        if wait.until is not None and not decided.done():
+            self._alarms.add(wait.until, decided)
+        decision = await decided
+        if decision is not None or wait.kind == "timer":
+            return decision
         # Who is faster decides: one who was told that his answer is taken, or the deadline. Both are on disk.
         now = time.time()
         self.book.write(lambda c: waits.expire_wait(c, self.run.id, wait.key, now))
@@ -125,7 +128,8 @@ class Waiting:
 
     async def find(self, key: str) -> WaitRow:
         """Return the row of a wait that is stored."""
-        row = await self.database.read(lambda c: waits.find_wait(c, self.run.id, key))
+        async with self._finding:
+            row = await self.database.read(lambda c: waits.find_wait(c, self.run.id, key))
         assert row is not None
         return row
 

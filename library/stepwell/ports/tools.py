@@ -196,8 +196,8 @@ class ToolHost(Protocol):
         """Return the tool of that dotted name, or None."""
         ...
 
-    async def missing(self, name: str) -> ToolFailure:
-        """Return the error of a call of a tool that is not there: what to call instead, or what is wrong."""
+    async def missing(self, name: str, *, near: bool = True) -> ToolFailure:
+        """Return the error of a call of a tool that is not there: what is wrong, or what is `near` it."""
         ...
 
     async def search_tools(self, query: str, limit: int, prefix: str = "") -> ToolSearch:

@@ -71,7 +71,7 @@ class Toolbox:
     ) -> None:
         self._rules, self._network, self._secrets = rules, network, secrets
         self._ranking = ToolRanking(meanings)
-        self._fill, self._filling = fill, threading.Lock()
+        self._fill, self._filling, self._opening = fill, threading.Lock(), asyncio.Lock()
         self._filled: _Filled | None = None
 
     def _open(self) -> _Filled:
@@ -100,7 +100,9 @@ class Toolbox:
     async def prepare(self, name: str = "") -> None:
         """Learn the listing of the source that has the tool, of all if the name is empty."""
         if self._filled is None:
-            await asyncio.to_thread(self._open)
+            async with self._opening:  # a guest may have a thousand calls that wait for this: they go on one by one
+                if self._filled is None:
+                    await asyncio.to_thread(self._open)
         if name:
             part = self._parts.get(name.partition(".")[0])
             if part is not None and name not in self._fixed:
@@ -145,14 +147,14 @@ class Toolbox:
         entry = self._find(name)
         return entry.spec if entry else None
 
-    async def missing(self, name: str) -> ToolFailure:
-        """Return the error of a call of a tool that is not there."""
+    async def missing(self, name: str, *, near: bool = True) -> ToolFailure:
+        """Return the error of a call of a tool that is not there, with names that are `near` it."""
         part = self._parts.get(name.partition(".")[0])
         if part is not None and part.source.problem and not part.source.tools():
             return failure(name, f"{name}: {part.source.problem}", code="not_started", retryable=True)
-        found = await self.search_tools(name.replace(".", " "), 3)
-        near = ", ".join(hit.spec.name for hit in found.items)
-        hint = f"Near ones: {near}." if near else "tools.list() shows all."
+        found = (await self.search_tools(name.replace(".", " "), 3)).items if near else ()
+        names = ", ".join(hit.spec.name for hit in found)
+        hint = f"Near ones: {names}." if names else "tools.list() shows all."
         return failure(name, f"there is no tool {name[:200]!r}.", code="unknown_tool", hint=hint)
 
     async def search_tools(self, query: str, limit: int, prefix: str = "") -> ToolSearch:

@@ -1,0 +1,53 @@
+"""The deadlines of one run's waits: one timer for all of them, since a guest can have a thousand at one moment."""
+
+import asyncio
+import heapq
+import itertools
+import time
+from typing import Any
+
+CLOCK_S = 30.0  # how often the wall clock is looked at: it may be set while the process sleeps
+AT_ONCE = 25  # waits that go on in one turn of the event loop
+SPARE = 100  # deadlines that are kept although nobody waits for them any more
+
+
+class Alarms:
+    """Wakes who waits for a moment of the wall clock."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, int, asyncio.Future[Any]]] = []
+        self._numbers = itertools.count()
+        self._live = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, at: float, future: "asyncio.Future[Any]") -> None:
+        """Give the future the result None at `at`, in unix seconds, unless it is done by then."""
+        if len(self._waiting) > 2 * self._live + SPARE:
+            self._waiting = [each for each in self._waiting if not each[2].done()]
+            heapq.heapify(self._waiting)
+        first = self._waiting[0][0] if self._waiting else None
+        heapq.heappush(self._waiting, (at, next(self._numbers), future))
+        self._live += 1
+        future.add_done_callback(self._done)
+        if first is None or at < first:
+            self._look_in(at - time.time())
+
+    def _done(self, _: "asyncio.Future[Any]") -> None:
+        self._live -= 1
+        if not self._live and self._timer is not None:
+            self._timer.cancel()
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(min(max(0.0, seconds), CLOCK_S), self._look)
+
+    def _look(self) -> None:
+        now, woken = time.time(), 0
+        while self._waiting and woken < AT_ONCE and self._waiting[0][0] <= now:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+                woken += 1
+        if self._live and self._waiting:
+            self._look_in(self._waiting[0][0] - now)
