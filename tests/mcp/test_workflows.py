@@ -32,6 +32,7 @@ async def test_the_description_is_the_given_one_else_the_modules_else_the_functi
         shown = [(await call(client, "get_workflow", name=f"one_{kind}"))["description"] for kind in KINDS]
         assert shown == ["From the function.", "From the module.", "Given at create."]
         assert (await call(client, "search_workflows", query="given at create"))["workflows"][0]["name"] == "one_given"
+        assert "list_workflows()" in (await call(client, "search_workflows", query=" "))["next"]
 
 
 KINDS = ("function", "module", "given")

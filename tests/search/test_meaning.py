@@ -74,6 +74,8 @@ async def test_a_workflow_is_found_by_what_is_meant_without_its_words(models: Pa
             assert found.items[0].workflow.name == name, query
             assert found.items[0].why.startswith("meaning 0.")
         assert len(await names(session, "work on a file", 2)) == 2
+        nothing = await session.search(" ?!")
+        assert (nothing.items, nothing.mode, nothing.low_confidence) == ((), "hybrid", True)
         assert (await session.search("fetch json")).items[0].why == "exact name"
         assert (await session.search("book a table at an italian restaurant")).low_confidence
         await session.delete_workflow("resize_images")

@@ -8,7 +8,7 @@ import pytest
 from stepwell.search.document import Document, columns
 from stepwell.search.fulltext import FullText
 from stepwell.search.ranking import rank
-from stepwell.store.search_text import count_word, create_tables, put_text, text_version
+from stepwell.store.search_text import create_tables, drop_text, put_text
 
 MANY = 3500
 
@@ -39,12 +39,42 @@ def test_common_words_decide_nothing_beside_rare_ones_and_are_shown(texts: sqlit
     assert len(rank(FullText(texts), "send the report", 5).items) == 5
 
 
-def test_what_was_counted_holds_until_a_text_changes(texts: sqlite3.Connection) -> None:
+def test_texts_that_are_added_change_what_is_kept_as_if_all_were_read_anew(texts: sqlite3.Connection) -> None:
+    texts.execute("BEGIN")
+    for id_ in range(1, 401):
+        put(texts, id_, f"report_{id_}", f"Send the {'monthly ' * (id_ % 3)}report" + " to Lisbon" * (id_ % 7 == 0))
+    texts.execute("COMMIT")
+    kept = FullText(texts)
+    words = ["monthly", "reporting", "lisbon", "harvest", "rain"]
+    asked = " ".join(words)
+    assert rank(kept, asked, 5).items
+    before = [kept.posting(word) for word in words]
+    put(texts, 401, "harvest_rain", "Monthly, monthly: reports of rain in Lisbon")
+    put(texts, 402, "other", "Nothing of the kind")
+    kept.refresh()
+    fresh = FullText(texts)
+    fresh.total()
+    assert kept.total() == fresh.total() == 402
+    assert kept.count(words) == fresh.count(words) == {**fresh.count_all(words)}
+    for word, posting in zip(words, before, strict=True):
+        read = fresh.posting(word)
+        assert kept.posting(word) is posting, "it was read again"
+        assert posting.ids == read.ids
+        assert posting.weights.tolist() == pytest.approx(read.weights.tolist(), rel=0.02)
+    assert [item.id for item in rank(kept, asked, 3).items] == [item.id for item in rank(fresh, asked, 3).items]
+    assert rank(kept, asked, 1).items[0].id == 401
+
+
+@pytest.mark.parametrize("change", ["put", "drop"])
+def test_a_text_that_has_changed_is_read_anew(texts: sqlite3.Connection, change: str) -> None:
     put(texts, 1, "one", "Rain")
-    before = text_version(texts)
-    texts.execute("CREATE TABLE other (n)")
-    texts.execute("INSERT INTO other VALUES (1)")
-    assert text_version(texts) == before
-    put(texts, 1, "one", "Snow")  # as many texts with as many words
-    assert text_version(texts) != before
-    assert (count_word(texts, "rain"), count_word(texts, "snow")) == (0, 1)
+    put(texts, 2, "two", "Rain")
+    kept = FullText(texts)
+    assert [item.id for item in rank(kept, "rain", 5).items] == [1, 2]
+    if change == "put":
+        put(texts, 1, "one", "Snow")  # as many texts with as many words
+    else:
+        drop_text(texts, 1)
+    kept.refresh()
+    assert [item.id for item in rank(kept, "rain", 5).items] == [2]
+    assert kept.count(["rain", "snow"]) == {"rain": 1, "snow": int(change == "put")}

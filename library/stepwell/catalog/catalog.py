@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.documents import document_of
-from stepwell.catalog.likeness import Likeness, find_alike, warn_of
+from stepwell.catalog.likeness import Likeness, find_alike, purpose_of, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import check_name, is_name, near_names
@@ -121,6 +121,8 @@ class Catalog:
             PackageRefused, PackagesUnavailable: a package cannot be had.
         """
         check_name(name)
+        if self._index is not None and description:
+            self._index.expect(purpose_of(name, as_text(description).strip()))
         version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
         of_limits = within(version, self._limits)
         wanted = Workflow(

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stepwell.catalog.search import Hit, search
 from stepwell.model import Warn, Workflow
 from stepwell.search.index import View
+from stepwell.search.ranking import find_closest
 from stepwell.store import workflows as store
 
 SIMILAR_SCORE = 0.5  # of a search for the new one's name and description
@@ -27,10 +27,17 @@ class Likeness:
     same_source: bool
 
 
+def purpose_of(name: str, description: str) -> str:
+    """Return what is searched for."""
+    return f"{name} {description}"[:_QUERY]
+
+
 def find_alike(view: View, wanted: Workflow) -> list[Likeness]:
     """Return the workflows that may do the same, likeliest first."""
-    found = search(view, f"{wanted.name} {wanted.description}"[:_QUERY], MAX_SIMILAR + 1)
-    alike = [_compare(wanted, hit) for hit in found.items if hit.workflow.name != wanted.name]
+    found = find_closest(view.text, purpose_of(wanted.name, wanted.description), MAX_SIMILAR + 1, view.meaning)
+    workflows = store.load_workflows(view.connection, [item.id for item in found])
+    likely = [(workflows[item.id], min(item.score, 1.0)) for item in found if item.id in workflows]
+    alike = [_compare(wanted, other, score) for other, score in likely if other.name != wanted.name]
     kept = [item for item in alike if item is not None]
     twins = set(store.list_twins(view.connection, wanted.version.hash)) - {wanted.name, *(item.name for item in kept)}
     signature = wanted.version.signature[len(wanted.name) :]
@@ -53,18 +60,17 @@ def warn_of(alike: list[Likeness], name: str) -> list[Warn]:
     return [Warn(code="near_duplicate", message=message)]
 
 
-def _compare(wanted: Workflow, hit: Hit) -> Likeness | None:
-    other = hit.workflow
+def _compare(wanted: Workflow, other: Workflow, score: float) -> Likeness | None:
     same = other.version.hash == wanted.version.hash
-    if not same and hit.score < SIMILAR_SCORE:
+    if not same and score < SIMILAR_SCORE:
         return None
     parameters = _overlap(
         {item.name for item in wanted.version.parameters}, {item.name for item in other.version.parameters}
     )
     tools = _overlap(_tools(wanted), _tools(other))
-    purpose = min(hit.score / _FULL, 1.0)
-    score = _PURPOSE * purpose + _PARAMETERS * parameters + (1 - _PURPOSE - _PARAMETERS) * tools
-    return Likeness(other.name, round(score, 3), other.version.signature, same)
+    purpose = min(score / _FULL, 1.0)
+    whole = _PURPOSE * purpose + _PARAMETERS * parameters + (1 - _PURPOSE - _PARAMETERS) * tools
+    return Likeness(other.name, round(whole, 3), other.version.signature, same)
 
 
 def _tools(workflow: Workflow) -> set[str]:

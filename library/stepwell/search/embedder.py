@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Embedder:
         self.key = key
         """The same for the same files and recipe, so vectors under it can be compared."""
         self._loaded = loaded
-        self._queries: dict[str, Matrix] = {}
+        self._queries: dict[str, Future[Matrix]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stepwell-query")
 
     def embed_query(self, query: str) -> Matrix:
@@ -41,15 +41,15 @@ class Embedder:
     def begin_query(self, query: str) -> Callable[[], Matrix]:
         """Begin to make the vector of a query, in a thread; what is returned waits for it."""
         text = self.model.prefix + query[:MAX_QUERY]
-        known = self._queries.get(text)
-        return self._thread.submit(self._embed_query, text).result if known is None else lambda: known
+        begun = self._queries.get(text)
+        if begun is None:
+            if len(self._queries) >= _REMEMBERED:
+                self._queries.clear()
+            begun = self._queries[text] = self._thread.submit(self._embed_query, text)
+        return begun.result
 
     def _embed_query(self, text: str) -> Matrix:
-        vector = self._embed([text])[0]
-        if len(self._queries) >= _REMEMBERED:
-            self._queries.clear()
-        self._queries[text] = vector
-        return vector
+        return self._embed([text])[0]
 
     def embed_texts(self, texts: Sequence[str]) -> Matrix:
         """Return one row for each text, each of length 1."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from stepwell.search.fulltext import FullText
 from stepwell.search.loading import Models
 from stepwell.search.ranking import Meaning
-from stepwell.store import search_text
 from stepwell.store import search_vectors as store
 from stepwell.store.database import connect_reader, unusable
 
@@ -49,7 +48,6 @@ class SearchIndex:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stepwell-search")
         self._view: View | None = None
         self._seen: tuple[int, int] | None = None
-        self._texts = b""
         self._key = ""
         self._last = 0
         self._vectors: Vectors | None = None
@@ -64,6 +62,11 @@ class SearchIndex:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
         except sqlite3.OperationalError as error:
             raise unusable(self._path, error) from error
+
+    def expect(self, query: str) -> None:
+        """Begin to make the vector of a query that will soon be searched for."""
+        if self._view is not None and (known := self._view.known) is not None:
+            known.ask(query)
 
     def close(self) -> None:
         """Let go of the connection and the vectors."""
@@ -89,10 +92,7 @@ class SearchIndex:
         seen = (int(view.connection.execute("PRAGMA data_version").fetchone()[0]), self._models.version)
         if seen == self._seen:
             return
-        # Most commits are steps of runs and change no text.
-        if (texts := search_text.text_version(view.connection)) != self._texts:
-            self._texts = texts
-            view.text.forget()
+        view.text.refresh()
         view.pending = store.count_pending(view.connection)
         serving = store.list_models(view.connection).get("serving")
         embedder = None if serving is None else self._models.find(serving.key)

@@ -5,15 +5,17 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stepwell.search.fulltext import READ, FullText
+from stepwell.search.fulltext import READ, FullText, rarity
 from stepwell.search.words import query_terms
 from stepwell.store import search_text as store
+
+READ_FEW = 500
+"""Documents that tell whether something like this is there."""
 
 SMALL = 300  # documents; in so few, BM25's own rarity of words says little
 
 _ASSUMED = 20  # documents beside those stored: in a small collection one unknown word must not outweigh the others
 _SATURATION = 2.2  # BM25's k1 + 1: the most that one word can add, times its rarity
-_MIN_IDF = 1e-6  # FTS5's own floor for words that most documents hold
 _MAX_UNKNOWN = 4  # words looked for by trigrams
 _MIN_UNKNOWN = 4  # characters of such a word
 _NEAR_DOCUMENTS = 30
@@ -34,38 +36,40 @@ class Lexical:
     """For the words that none holds: the documents with a word nearly like it, and how near."""
 
 
-def match(text: FullText, query: str) -> Lexical:
-    """Return what the words of a query find."""
+def match(text: FullText, query: str, read: int = READ) -> Lexical:
+    """Return what the words of a query find. Of words that many documents hold so many documents are read in all."""
     terms = query_terms(query)
     total = text.total()
     if not terms or not total:
         return Lexical({})
-    held = {word: text.count(word) for word in terms}
-    small = total <= SMALL
-    rarity = {word: _rarity(total, held[word], small=small) for word in terms}
+    held = text.count(terms)
     known = tuple(word for word in terms if held[word])
-    telling = known if small else _telling(known, held)
-    bound = sum(rarity.values()) - sum(rarity[word] for word in known if word not in telling)
+    if known and min(held[word] for word in known) > READ:
+        held = text.count_all(terms)
+    small = total <= SMALL
+    telling = known if small else _telling(known, held, read)
+    unknown = [word for word in terms if not held[word]]
+    worth = {word: _worth(total, held[word], small=small) for word in (*telling, *unknown)}
+    bound = sum(worth.values())
     scores: dict[int, float] = {}
     for word in telling:
         # BM25 is a sum over words, each with its own idea of how rare it is.
-        most = _SATURATION * _rarity(total, held[word], small=False)
-        share = rarity[word] / bound / most
+        most = _SATURATION * rarity(total, held[word])
+        share = worth[word] / bound / most
         found = text.posting(word)
         for id_, weight in zip(found.ids, found.weights, strict=True):
             scores[id_] = scores.get(id_, 0.0) + share * weight
-    unknown = [word for word in terms if not held[word] and len(word) >= _MIN_UNKNOWN][:_MAX_UNKNOWN]
-    near = {word: _near(text.connection, word) for word in unknown}
+    spelt = [word for word in unknown if len(word) >= _MIN_UNKNOWN][:_MAX_UNKNOWN]
+    near = {word: _near(text.connection, word) for word in spelt}
     for word, documents in near.items():
         for id_, nearness in documents.items():
-            scores[id_] = scores.get(id_, 0.0) + _NEAR_WORTH * nearness * rarity[word] / bound
+            scores[id_] = scores.get(id_, 0.0) + _NEAR_WORTH * nearness * worth[word] / bound
     return Lexical(scores, known, near)
 
 
-def _telling(words: Iterable[str], held: dict[str, int]) -> list[str]:
-    """Return the rarest of the words, as many as `READ` has room for; the others say little beside them."""
+def _telling(words: Iterable[str], held: dict[str, int], room: int) -> list[str]:
+    """Return the rarest of the words, as many as there is room for; the others say little beside them."""
     telling: list[str] = []
-    room = READ
     for word in sorted(words, key=held.__getitem__):
         room -= held[word]
         if room < 0 and telling:
@@ -86,10 +90,10 @@ def matched_words(text: FullText, lexical: Lexical, ids: Iterable[int]) -> dict[
     return words
 
 
-def _rarity(total: int, holding: int, *, small: bool) -> float:
+def _worth(total: int, holding: int, *, small: bool) -> float:
     if small:
         return math.log(1 + (_ASSUMED + total - holding + 0.5) / (holding + 0.5))
-    return max(math.log((total - holding + 0.5) / (holding + 0.5)), _MIN_IDF)
+    return rarity(total, holding)
 
 
 def _near(connection: sqlite3.Connection, word: str) -> dict[int, float]:

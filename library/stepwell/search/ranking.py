@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from stepwell.search.fulltext import FullText
-from stepwell.search.lexical import match, matched_words
+from stepwell.search.fulltext import READ, FullText
+from stepwell.search.lexical import READ_FEW, Lexical, match, matched_words
+from stepwell.search.words import has_words
 
 LOW_CONFIDENCE = 0.25
 """A best score below it is more often chance than meaning."""
@@ -83,11 +84,13 @@ def rank(
 ) -> Ranking:
     """Rank the documents of a store's full text; nothing in `query` is syntax.
 
-    `named` are those whose name the query is; `merit` says of documents with the same score which to prefer.
+    A query without a word finds nothing. `named` are those whose name the query is; `merit` says of documents with
+    the same score which to prefer.
     """
-    asked = None if meaning is None else meaning.ask(query)
-    lexical = match(text, query)
-    best = (asked or _by_words)(lexical.scores, limit + _SPARE)
+    mode, model = ("lexical", None) if meaning is None else ("hybrid", meaning.model)
+    if not has_words(query):
+        return Ranking((), mode, model, low_confidence=True)
+    best, lexical = _find(text, query, limit + _SPARE, meaning, READ)
     best = [Candidate(id_, 1.0) for id_ in named] + [item for item in best if item.id not in named]
     if merit is not None and len(best) > 1:
         merits = merit([item.id for item in best])
@@ -98,9 +101,20 @@ def rank(
         Found(item.id, round(item.score, 4), "exact name" if item.id in named else _why(item.cosine, words[item.id]))
         for item in best
     )
-    mode = "lexical" if meaning is None else "hybrid"
-    low = not items or items[0].score < LOW_CONFIDENCE
-    return Ranking(items, mode, None if meaning is None else meaning.model, low)
+    return Ranking(items, mode, model, low_confidence=not items or items[0].score < LOW_CONFIDENCE)
+
+
+def find_closest(text: FullText, query: str, limit: int, meaning: Meaning | None) -> list[Candidate]:
+    """Return what `rank` would put first, from the rarest words of the query and its meaning alone."""
+    return _find(text, query, limit, meaning, READ_FEW)[0]
+
+
+def _find(
+    text: FullText, query: str, limit: int, meaning: Meaning | None, read: int
+) -> tuple[list[Candidate], Lexical]:
+    asked = None if meaning is None else meaning.ask(query)
+    lexical = match(text, query, read)
+    return (asked or _by_words)(lexical.scores, limit), lexical
 
 
 def _by_words(scores: Mapping[int, float], limit: int) -> list[Candidate]:

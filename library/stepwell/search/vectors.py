@@ -1,6 +1,7 @@
 """The vectors of a collection in memory, and what is nearest to a query among them."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,24 @@ from numpy.typing import NDArray
 from stepwell.search.embedder import Embedder, Matrix
 from stepwell.search.ranking import MEANING_SHARE, Best, Candidate
 
+COMPARED = 1000
+"""Rows whose cosine is taken in a large collection: those with the most signs in common with the query, which a
+thirtieth of the memory tells."""
+
+LARGE = 30_000  # rows; of fewer all cosines are taken in the time that this takes
+
 _FEWEST = 256  # rows made room for
 _NOWHERE = -1
+_BITS = 64  # of one word of signs
 
 
 class Vectors:
-    """One row for each document, 4 bytes for each dimension."""
+    """One row for each document, 4 bytes and a bit for each dimension."""
 
     def __init__(self, dimensions: int) -> None:
         self._rows = np.zeros((0, dimensions), np.float32)
+        self._signs = np.zeros((-(-dimensions // _BITS), 0), np.uint64)
+        """Of each row a column, since they are compared word by word."""
         self._ids = np.zeros(0, np.int64)
         self._places = np.full(1, _NOWHERE, np.int32)
         """By id, which are numbers of rows of a table. The last one stands for all that are higher."""
@@ -38,6 +48,7 @@ class Vectors:
         places[new] = np.arange(self._count, self._count + added)
         self._count += added
         self._places[wanted], self._rows[places], self._ids[places] = places, rows, wanted
+        self._signs[:, places] = _signs(rows).T
 
     def drop(self, ids: Iterable[int]) -> None:
         """Forget some documents; the last row takes the place of each."""
@@ -48,7 +59,8 @@ class Vectors:
             self._places[id_] = _NOWHERE
             self._count -= 1
             if place != self._count:
-                self._rows[place], self._ids[place] = self._rows[self._count], self._ids[self._count]
+                for kept in (self._rows, self._ids, self._signs.T):
+                    kept[place] = kept[self._count]
                 self._places[self._ids[place]] = place
 
     def nearest(self, vector: Matrix, limit: int) -> list[tuple[int, float]]:
@@ -58,12 +70,12 @@ class Vectors:
 
     def best(self, vector: Matrix, words: Mapping[int, float], limit: int) -> list[Candidate]:
         """Return the documents with the best sum of nearness and words; one without a row keeps its words' score."""
-        cosines = self._cosines(vector)
-        scores = MEANING_SHARE * cosines
         ids = np.fromiter(words.keys(), np.int64, len(words))
         said = np.minimum(np.fromiter(words.values(), np.float32, len(words)), 1.0)
         places = self._find(ids)
         placed = places >= 0
+        cosines = self._cosines(vector, places[placed])
+        scores = MEANING_SHARE * cosines
         scores[places[placed]] += (1 - MEANING_SHARE) * said[placed]
         found = [
             Candidate(int(self._ids[place]), float(scores[place]), float(cosines[place]))
@@ -76,20 +88,34 @@ class Vectors:
     def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         return self._places.take(ids, mode="clip")
 
-    def _cosines(self, vector: Matrix) -> Matrix:
+    def _cosines(self, vector: Matrix, besides: NDArray[np.int32] | None = None) -> Matrix:
+        """Return the cosine of each row; -1 for those which are too far to be compared and not among `besides`."""
         # Not `@`: BLAS would share it among threads, and where those wait for a core it takes ten times as long.
-        return np.einsum("ij,j->i", self._rows[: self._count], vector)
+        if self._count < LARGE:
+            return np.einsum("ij,j->i", self._rows[: self._count], vector)
+        chosen = self._near(vector)
+        if besides is not None:
+            chosen[besides] = True
+        places = np.flatnonzero(chosen)
+        cosines = np.full(self._count, -1.0, np.float32)
+        cosines[places] = np.einsum("ij,j->i", self._rows[places], vector)
+        return cosines
+
+    def _near(self, vector: Matrix) -> NDArray[np.bool_]:
+        """Say which rows have the most signs in common with a vector: `COMPARED`, and those just as near."""
+        apart = np.zeros(self._count, np.uint16)
+        for signs, wanted in zip(self._signs[:, : self._count], _signs(vector[np.newaxis])[0], strict=True):
+            apart += np.bitwise_count(signs ^ wanted)
+        farthest = np.searchsorted(np.cumsum(np.bincount(apart)), COMPARED)
+        return apart <= farthest
 
     def _make_room(self, rows: int, ids: int) -> None:
         if rows > len(self._rows):
             size = max(_FEWEST, rows + rows // 4)
-            grown, of = np.zeros((size, self._rows.shape[1]), np.float32), np.zeros(size, np.int64)
-            grown[: len(self._rows)], of[: len(self._ids)] = self._rows, self._ids
-            self._rows, self._ids = grown, of
+            self._rows, self._ids = _grown(self._rows, size), _grown(self._ids, size)
+            self._signs = np.ascontiguousarray(_grown(self._signs.T, size).T)
         if ids > len(self._places):
-            places = np.full(max(_FEWEST, ids + ids // 4), _NOWHERE, np.int32)
-            places[: len(self._places)] = self._places
-            self._places = places
+            self._places = _grown(self._places, max(_FEWEST, ids + ids // 4), _NOWHERE)
 
 
 class Known:
@@ -127,6 +153,20 @@ def pack(row: Matrix) -> bytes:
 def unpack(rows: Iterable[bytes], dimensions: int) -> NDArray[np.float16]:
     """Return stored rows as a matrix."""
     return np.frombuffer(b"".join(rows), np.float16).reshape(-1, dimensions)
+
+
+def _signs(rows: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Return the signs of each row's numbers as bits, in whole words."""
+    packed = np.packbits(rows > 0, axis=1)
+    words = np.zeros((len(rows), -(-rows.shape[1] // _BITS)), np.uint64)
+    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    return words
+
+
+def _grown(kept: NDArray[Any], size: int, missing: int = 0) -> NDArray[Any]:
+    grown = np.full((size, *kept.shape[1:]), missing, kept.dtype)
+    grown[: len(kept)] = kept
+    return grown
 
 
 def _top(scores: Matrix, limit: int) -> list[int]:

@@ -26,6 +26,11 @@ def split_words(text: str) -> list[str]:
     return [part.lower() for word in _WORD.findall(text) for part in _INNER.split(word) if part]
 
 
+def has_words(query: str) -> bool:
+    """Say whether there is anything to search for."""
+    return _WORD.search(query, 0, MAX_QUERY) is not None
+
+
 def indexed_words(text: str) -> list[str]:
     """Return the words of a text as they are indexed: `GitHub` gives git, hub, github."""
     words: list[str] = []

@@ -160,7 +160,6 @@ class _Texts:
         if not changed and not gone:
             return []
         stale = [self._ids[name] for name in (*gone, *(spec.name for spec in changed)) if name in self._ids]
-        self.full.forget()
         self.connection.execute("BEGIN")
         for name in gone:
             id_ = self._ids.pop(name)
@@ -169,6 +168,7 @@ class _Texts:
         for spec in changed:
             self._put(spec)
         self.connection.execute("COMMIT")
+        self.full.refresh()
         self._names = {}
         for name, id_ in self._ids.items():
             self._names.setdefault(squeezed(name), []).append(id_)

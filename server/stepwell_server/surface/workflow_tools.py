@@ -7,6 +7,7 @@ from stepwell.catalog.drawing import draw
 from stepwell.catalog.from_script import make_module
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import JsonObject, Warn, Workflow
+from stepwell.search.words import has_words
 from stepwell_server.results import workflow_result, workflow_summary
 from stepwell_server.surface.arguments import (
     CreateWorkflow,
@@ -54,7 +55,9 @@ async def search_workflows(call: Call, given: SearchWorkflows) -> Answer:
     found = await call.app.catalog.search(given.query, given.limit)
     call.leads.remember(call.context, given.query, [hit.workflow.name for hit in found.items])
     results = [_summary(hit.workflow) | {"score": hit.score, "why": hit.why} for hit in found.items]
-    if found.low_confidence:
+    if not has_words(given.query):
+        follow = "The query has no words. Say what you want to do; list_workflows() lists all there are."
+    elif found.low_confidence:
         follow = "Nothing fits well. Solve the task, then keep the solution with create_workflow."
     else:
         follow = f"If it fits: {results[0]['call']}. Details: get_workflow(name=...). Else create_workflow."
