@@ -83,6 +83,29 @@ async def test_another_process_goes_on_without_a_doubt_and_neither_headers_nor_b
     assert not {"authorization", "x-own", "cookie", "referer"} & set(last.headers)
 
 
+LATE = ASK.replace("run(url", "ask(url") + """
+def run(ctx, url: str) -> dict:
+    return ctx.step("ask", ask, url, retries=1, retry_delay=0, timeout=0.3)
+"""
+
+
+async def test_a_run_that_ends_or_a_step_that_times_out_meanwhile_leaves_nothing_in_doubt(
+    home: Path, site: Site
+) -> None:
+    async with Session(home) as session:
+        await session.add_workflow("ask", ASK)
+        run = await session.run("ask", url=site.url("/out", "127.0.0.1"))
+        run = await session.resume(await session.cancel(run, "later"))
+        assert [wait.kind for wait in run.waiting_for] == ["approval"]
+        run = await session.wait(await session.approve(run), 30)
+        assert (run.status, run.output["status"]) == (RunStatus.COMPLETED, 200)
+        await session.add_workflow("late", LATE)
+        run = await session.run("late", url=site.url("/out", "127.0.0.1"))
+        assert run.error is not None
+        assert (run.status, run.error.type) == (RunStatus.FAILED, "TimeoutError")
+    assert paths(site).count("/in") == 1
+
+
 async def test_where_no_person_can_allow_it_nobody_is_asked(tmp_path: Path, site: Site) -> None:
     async with Session(make_home(tmp_path / "home", LOCAL_HTTP + 'unlisted = "deny"\n')) as session:
         await session.add_workflow("load", FETCH)

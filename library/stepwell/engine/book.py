@@ -114,6 +114,16 @@ class Book:
         self._put(entry)
         return entry
 
+    def retract(self, call: Call) -> None:
+        """Take back what `open` noted: the call has had no effect, and is made anew."""
+        entry = self.entries.pop(call.key, None)
+        if entry is None:
+            return
+        self._room.add(-1, -entry_size(replace(entry, args=bytes(call.args))))
+        if (name := _effect_name(entry.key, entry.label)) is not None and self._effects.get(name) is entry:
+            del self._effects[name]
+        self.write(lambda c: journal.drop_entries(c, self._lease.run_id, [entry.seq]))
+
     def draft(self, call: Call, digest: str) -> Entry:
         """Return the entry of a call that is written with its outcome only."""
         return self._next(call.key, call.kind, call.name, digest, "open", call.step)

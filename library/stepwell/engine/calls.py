@@ -159,11 +159,13 @@ class Calls:
                     )
                 except HostNeeded as error:
                     needed = error
-            # It has only asked, and was answered: a person decides without a turn, and then it is made again.
-            entry, doubtful, redirects = self._book.entries.get(call.key), False, redirects + 1
+            # It has only asked, and was answered: a person decides without a turn, and then it is made again. What
+            # ends the run meanwhile leaves nothing in doubt.
+            self._book.retract(call)
+            entry, doubtful, redirects = None, False, redirects + 1
             denied = await self._follow(call, digest, spec, arguments, needed, redirects)
             if denied is not None:
-                return self._settle(call, entry or self._book.draft(call, digest), denied)
+                return self._settle(call, self._book.draft(call, digest), denied)
             hosts = (*hosts, needed.host)
 
     async def _in_turn(
