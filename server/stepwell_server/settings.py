@@ -33,7 +33,7 @@ from stepwell.tools import (
     ToolRules,
 )
 from stepwell.tools.messages import clean
-from stepwell.tools.mistakes import list_mistakes
+from stepwell.tools.mistakes import find_line, list_mistakes
 from stepwell_server.home import find_models_folder
 from stepwell_server.model_sections import AgentName, AgentSection, ModelSettings
 from stepwell_server.policy_settings import (
@@ -44,6 +44,7 @@ from stepwell_server.policy_settings import (
     SecretName,
     ToolPattern,
 )
+from stepwell_server.secret_places import list_misplaced
 from stepwell_server.toml_lines import find_lines
 from stepwell_server.tool_settings import McpServerSettings, OpenApiSettings, PythonSettings, ServerName, read_key_place
 
@@ -267,9 +268,13 @@ def parse_settings(text: str, source: str = "stepwell.toml") -> Settings:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: no valid TOML: {error}") from error
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        mistakes = list_mistakes(error, Settings, lines)
-        raise ConfigError(
-            "\n".join(f"{source}: line {line}: {clean(said, 500)}" for line, said in sorted(mistakes))
-        ) from error
+        raise _wrong(source, list_mistakes(error, Settings, lines)) from error
+    if misplaced := [(find_line(lines, path), said) for path, said in list_misplaced(settings)]:
+        raise _wrong(source, misplaced)
+    return settings
+
+
+def _wrong(source: str, mistakes: list[tuple[int, str]]) -> ConfigError:
+    return ConfigError("\n".join(f"{source}: line {line}: {clean(said, 500)}" for line, said in sorted(mistakes)))

@@ -59,6 +59,9 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert settings.model_dump(mode="json")["limits"] == dataclasses.asdict(settings.limits)
 
 
+BOUND = "[secrets.B]\nenv = 'B'\ntools = ['pay.*']\nhosts = ['a.org']\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -103,6 +106,23 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[secrets.A]\ncommand = []\ntools = ['*']", "line 2: secrets.A.command"),
         ("[secrets.A]\nkeyring = 'a'\ntools = ['*']", "line 2: secrets.A.keyring must be a table"),
         ("[secrets.'a-b']\nenv = 'A'\ntools = ['*']", '"a-b" is no name of a secret'),
+        (
+            "[mcp_servers.m]\ncommand = 'x'\nenv = {A = '{{secret:B}}'}",
+            "line 3: mcp_servers.m.env.A: there is no secret B",
+        ),
+        (
+            "[mcp_servers.'my m'.env]\nA = 'x {{secret:B}}'\n[mcp_servers.'my m']\ncommand = 'x'\n" + BOUND,
+            'line 2: mcp_servers."my m".env.A: the secret B may go to pay.* only; in [secrets.B], tools = ["my_m.*"]',
+        ),
+        (
+            "[openapi.pay]\ndocument = 'd'\nbase_url = 'https://b.org'\nauth = {k = '{{secret:B}}'}\n" + BOUND,
+            "line 4: openapi.pay.auth.k: the secret B may go to a.org only, not to b.org; [secrets.B] names its hosts",
+        ),
+        (
+            "[mcp_servers.pay]\ncommand = 'x'\nenv = {A = '{{secret:B}}'}\n" + BOUND,
+            "the secret B may go to a.org only, and this one does not tell where it goes; in [secrets.B], tools",
+        ),
+        ("[mcp_servers.m]\ncommand = 'x'\nargs = [\n'{{secret:B}}']", "line 4: mcp_servers.m.args.0: a secret"),
         ("[policy.workflows.'a b']\ntools = {}", '"a b" is no workflow'),
         ("[policy.workflows.a]\ntools = {b = 'persons'}", "line 2: policy.workflows.a.tools.b must be one of"),
         ("[policy.limits]\nfetch = {rate = '5 per second'}", "line 2: policy.limits.fetch.rate: write a whole"),

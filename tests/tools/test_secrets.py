@@ -109,6 +109,27 @@ async def test_a_secret_goes_only_where_it_is_bound_to(rule: Any, call: Any, cod
     assert said in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"tools": ("pay.charge",)}, None),
+        ({"tools": ("*",), "hosts": ("*.shop.test",)}, None),
+        ({"tools": ("pays.*", "p")}, "may go to pays.*, p only"),
+        ({"hosts": ("shop.test",)}, "not to a.shop.test"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_is_configured_for_a_source_goes_only_there_too(rule: Any, said: str | None) -> None:
+    reveal = secrets(**rule).reveal("Bearer {{secret:TOKEN}}", "pay", ("a.shop.test",))
+    if said is None:
+        assert await reveal == f"Bearer {VALUE}"
+        return
+    with pytest.raises(ToolFailure, match=said) as refused:
+        await reveal
+    assert refused.value.code == "not_allowed"
+    assert VALUE not in str(refused.value)
+
+
 @pytest.mark.asyncio
 async def test_text_from_elsewhere_cannot_name_a_secret(echo: Echo) -> None:
     async with open_toolbox(network=local(), secrets=secrets(tools=("fetch",))) as box:
@@ -160,7 +181,7 @@ async def test_every_source_is_read_and_what_is_wrong_is_said_without_the_value(
     }
     try:
         for source in good:
-            assert await Secrets({"A": SecretRule(source)}).reveal("x {{secret:A}} y", "shop") == f"x {VALUE} y"
+            assert await Secrets({"A": SecretRule(source)}).reveal("x {{secret:A}} y", "shop", ()) == f"x {VALUE} y"
         for source, said in bad.items():
             with pytest.raises(ToolFailure) as failed:
                 await Secrets({"A": SecretRule(source)}).fill("shop", (), {"a": "{{secret:A}}"})

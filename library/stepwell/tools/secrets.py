@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from urllib.parse import quote
@@ -92,16 +92,20 @@ class Secrets:
                 await self._learn(name)
         return _filled(arguments, values) if values else arguments
 
-    async def reveal(self, text: str, owner: str) -> str:
+    async def reveal(self, text: str, owner: str, hosts: tuple[str, ...]) -> str:
         """Return a text of the operator's configuration with the values of the secrets that it names.
 
+        `owner` is the namespace of the source that sends it, to `hosts`; none: it does not tell.
+
         Raises:
-            ToolFailure: code `unknown_secret` or `secret_unavailable`; its tool is `owner`.
+            ToolFailure: code `unknown_secret`, `not_allowed` or `secret_unavailable`; its tool is `owner`.
         """
         names = list_secret_names(text)
         for name in names:
-            if name not in self._rules:
+            if (rule := self._rules.get(name)) is None:
                 raise failure(owner, f"{owner}: there is no secret {name}", code="unknown_secret")
+            if (wrong := misfit_of_source(rule, (owner,), hosts)) is not None:
+                raise failure(owner, f"{owner}: the secret {name} {wrong}", code="not_allowed")
         values = {name: await self._read(owner, name) for name in names}
         return SECRET.sub(lambda match: values[match[1]], text)
 
@@ -196,11 +200,23 @@ class Secrets:
         return value
 
 
+def misfit_of_source(rule: SecretRule, names: Collection[str], hosts: tuple[str, ...] | None) -> str | None:
+    """Return why a source of tools cannot have a secret in what is configured for it, None if it can.
+
+    One of `names` is its namespace. `hosts` are where it sends what it has: none if it does not tell, None if nobody
+    knows yet.
+    """
+    heads = [pattern.partition(".")[0] for pattern in rule.tools]
+    if heads and not any(fnmatchcase(name, head) for name in names for head in heads):
+        return f"may go to {', '.join(rule.tools)} only"
+    return None if hosts is None else _misfit(replace(rule, tools=()), "", hosts, None)
+
+
 def _misfit(rule: SecretRule, tool: str, hosts: tuple[str, ...], place: str | None) -> str | None:
     if rule.tools and not any(fnmatchcase(tool, pattern) for pattern in rule.tools):
         return f"may go to {', '.join(rule.tools)} only"
     if rule.hosts and not hosts:
-        return f"may go to {', '.join(rule.hosts)} only, and this tool does not tell where it goes"
+        return f"may go to {', '.join(rule.hosts)} only, and this one does not tell where it goes"
     for host in hosts if rule.hosts else ():
         if not any(host_matches(host, pattern) for pattern in rule.hosts):
             return f"may go to {', '.join(rule.hosts)} only, not to {host}"

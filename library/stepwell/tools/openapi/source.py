@@ -101,22 +101,24 @@ class OpenApiSource(LoadedSource):
                 f"It wants to know who calls: the operator can set {wanted} in [{self.section}.auth] of stepwell.toml."
             )
 
+        host = read_url(base).host
+
         async def identify() -> Any:
-            values = await self._texts({name: self._api.auth[name] for name in used})
+            values = await self._texts({name: self._api.auth[name] for name in used}, host)
             proof = prove(used, values)
-            proof.headers.update(await self._texts(self._api.headers))
+            proof.headers.update(await self._texts(self._api.headers, host))
             return proof
 
-        own_host = () if self._api.base_url else (read_url(base).host,)
+        own_host = () if self._api.base_url else (host,)
         service = Service(base, own_host, self._web, identify, hint, self._api.timeout_s)
         return OperationTool(spec, operation, service)
 
-    async def _texts(self, texts: Mapping[str, str]) -> dict[str, str]:
+    async def _texts(self, texts: Mapping[str, str], host: str) -> dict[str, str]:
         try:
             given = {name: expand(value) for name, value in texts.items()}
         except MissingVariable as error:
             raise failure(self.name, f"{self.name}: {error}", code="not_started", retryable=True) from error
-        return {name: await self._reveal(value, self.name) for name, value in given.items()}
+        return {name: await self._reveal(value, self.name, (host,)) for name, value in given.items()}
 
     async def _fetch(self) -> bytes:
         place = self._api.document

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-Reveal: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""Returns a configured text with the secrets that it names; takes it and who needs it, raises ToolFailure."""
+Reveal: TypeAlias = Callable[[str, str, tuple[str, ...]], Awaitable[str]]
+"""Returns a configured text with the secrets that it names; takes it, the namespace of the source that needs it and
+the hosts to which it goes, if they are known. Raises ToolFailure."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from mcp import Client, MCPError
 from mcp.client.session import ClientRequestContext
 from mcp.client.subscriptions import SubscriptionLost
@@ -65,8 +66,9 @@ class Link:
 class Connection:
     """At most one link at a time, kept by a task of its own: the SDK's client must be left where it was entered."""
 
-    def __init__(self, server: McpServer, changed: Callable[[], None], reveal: Reveal) -> None:
+    def __init__(self, server: McpServer, namespace: str, changed: Callable[[], None], reveal: Reveal) -> None:
         self._server = server
+        self._namespace = namespace
         self._changed = changed
         self._reveal = reveal
         self._link: Link | None = None
@@ -131,11 +133,12 @@ class Connection:
     async def _open(self) -> AsyncGenerator[Link, None]:
         server = self._server
         try:
-            given = (server.env or server.headers).items()
-            values = {name: await self._reveal(expand(text), server.name) for name, text in given}
             words = [expand(word) for word in (server.command, *server.args)]
             url = expand(server.url)
-        except (MissingVariable, ToolFailure) as error:
+            hosts = (httpx.URL(url).host.rstrip("."),) if url else ()
+            given = (server.env or server.headers).items()
+            values = {name: await self._reveal(expand(text), self._namespace, hosts) for name, text in given}
+        except (MissingVariable, ToolFailure, httpx.InvalidURL) as error:
             raise NotReached(str(error)) from error
         if url:
             ended = asyncio.Event()

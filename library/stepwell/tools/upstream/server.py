@@ -114,7 +114,7 @@ class UpstreamSource:
         if self._connection is None:
             from stepwell.tools.upstream.link import Connection  # noqa: PLC0415  loads the SDK, half a second
 
-            self._connection = Connection(self.server, self._changed, self._reveal)
+            self._connection = Connection(self.server, self.name, self._changed, self._reveal)
         return self._connection
 
     def _changed(self) -> None:
