@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mcp_clients import MODES, connect, over_stdio
-from stepwell.model import JsonObject, Run, RunStatus
+from stepwell.errors import Forbidden
+from stepwell.model import JsonObject, Run, RunStatus, Wait
 from stepwell.ports import Caller, ToolSpec
 from stepwell.tools import Policy
 from stepwell.tools.rules import ToolRules
@@ -151,6 +152,51 @@ async def test_what_a_client_approved_is_void_once_a_person_is_demanded(
             assert (await approve_as_client(app, mode, run))["error"]["code"] == "forbidden"
             run = await session.wait(await session.approve(run, scope="run"), 30)
             assert (run.status, outside.effects) == (RunStatus.WAITING, {"a": 1})
+
+
+QUESTIONS = '''"""Ask twice, and hear of something meanwhile."""
+
+
+async def run(ctx) -> list:
+    return await ctx.parallel(ctx.approve("Go on?"), ctx.wait_for_user("Why?"), ctx.wait_for_event("news"))
+'''
+
+
+async def until_asked(session: Session, run: Run, *kinds: str) -> dict[str, Wait]:
+    """The waits of a run when they are of these kinds, and people must decide what they ask."""
+    while True:
+        asked = {wait.kind: wait for wait in (await session.get(run)).waiting_for}
+        if set(asked) == set(kinds) and all(wait.person for kind, wait in asked.items() if kind != "event"):
+            return asked
+        await asyncio.sleep(0.02)
+
+
+@asynchronous
+async def test_what_one_process_asks_a_person_no_client_of_another_decides(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", "")
+    async with Session(home) as session:
+        await session.add_workflow("questions", QUESTIONS)
+        run = await session.run("questions")
+    async with open_app(home, execute=False) as lax, connect(lax) as client:
+        [gate] = [wait for wait in run.waiting_for if wait.kind == "approval"]
+        await lax.engine.decide(run.id, "approve", digest=gate.digest, via="client")
+        make_home(home, '[policy]\napprovals = "person"\n')
+        async with Session(home) as session:
+            asked = await until_asked(session, run, "approval", "input", "event")
+            assert asked["approval"].digest != gate.digest
+        make_home(home, "")
+        async with Session(home) as session:  # goes on with the run, under the laxer rule
+            await session.emit("news", 1)
+            asked = await until_asked(session, run, "approval", "input")
+            for kind, decision in (("approval", "approve"), ("approval", "reject"), ("input", "answer")):
+                tried = await call(client, "approve_run", run_id=run.id, decision=decision, key=asked[kind].key,
+                                   digest=asked[kind].digest, value="because" if kind == "input" else None)  # fmt: skip
+                assert tried["error"]["code"] == "forbidden"
+                with pytest.raises(Forbidden):
+                    await lax.engine.decide(run.id, decision, key=asked[kind].key, value="because", via="client")
+            await session.answer(run, "because", key=asked["input"].key)
+            run = await session.wait(await session.approve(run, key=asked["approval"].key), 30)
+    assert (run.status, run.output[1:]) == (RunStatus.COMPLETED, ["because", 1])
 
 
 @asynchronous

@@ -83,10 +83,13 @@ async def test_another_process_goes_on_without_a_doubt_and_neither_headers_nor_b
     assert not {"authorization", "x-own", "cookie", "referer"} & set(last.headers)
 
 
-LATE = ASK.replace("run(url", "ask(url") + """
+LATE = (
+    ASK.replace("run(url", "ask(url")
+    + """
 def run(ctx, url: str) -> dict:
     return ctx.step("ask", ask, url, retries=1, retry_delay=0, timeout=0.3)
 """
+)
 
 
 async def test_a_run_that_ends_or_a_step_that_times_out_meanwhile_leaves_nothing_in_doubt(

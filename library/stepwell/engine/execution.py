@@ -30,7 +30,7 @@ from stepwell.engine.work_clock import WorkClock
 from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import JsonObject, RunStatus
 from stepwell.model.aside import Aside
-from stepwell.ports import GuestProcess, frames
+from stepwell.ports import Caller, GuestProcess, frames
 from stepwell.store import journal, retries, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
@@ -136,7 +136,8 @@ class Execution:
             lambda seq: database.read(lambda c: journal.read_value(c, run_id, seq)),
         )  # fmt: skip
         self._open = self._book.under_way
-        self._waits = Waiting(self.run, services.database, self._book, *known, self._wait_changed)
+        person = services.tools.demands_person(Caller(self.run.workflow, version.hash))
+        self._waits = Waiting(self.run, database, self._book, *known, self._wait_changed, person)
         self._calls = Calls(services, self.run, version, self._waits)
         restored = tuple(dict.fromkeys(e.name for e in entries if e.kind == "step" and e.status == "ok"))
         del entries  # with their values, which may be many megabytes

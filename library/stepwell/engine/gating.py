@@ -5,7 +5,7 @@ import sqlite3
 import time
 
 from stepwell.engine.outcome import Answer, give
-from stepwell.engine.waiting import Waiting, answer_approval, bound_digest
+from stepwell.engine.waiting import CLIENT, Waiting, answer_approval, bound_digest
 from stepwell.errors import Forbidden, InvalidArguments
 from stepwell.model import JsonObject
 from stepwell.ports import Gate, Subject
@@ -24,7 +24,6 @@ SCOPES: tuple[JsonObject, ...] = (
     {"id": "workflow", "label": "Also the same in all runs of this version of the workflow"},
     {"id": "always", "label": "Also the same in all runs of every workflow"},
 )
-CLIENT = "client"  # the way of a decision that a client passes on without asking its user by a form
 
 
 def gate_key(call: str, redirects: int = 0) -> str:
@@ -78,19 +77,27 @@ def read_scope(wait: WaitRow, decision: str, scope: str, via: str) -> str:
         InvalidArguments: the wait has no such scope.
         Forbidden: only a person can decide that.
     """
+    person = bool(wait.request.get("person"))
     if decision != "approve":
+        # To leave a call of a tool out needs no authority.
+        if via == CLIENT and person and not is_operators(wait.key):
+            raise _for_a_person(wait)
         return ONCE
     scopes = [str(option["id"]) for option in wait.request.get("options", ())]
     if scope != ONCE and scope not in scopes:
         offered = f" One of: {', '.join(scopes)}." if scopes else " It is approved for itself only."
         raise InvalidArguments(f"{wait.key!r} cannot be approved for {scope[:40]!r}", hint=offered.strip())
-    if via == CLIENT and (scope != ONCE or wait.request.get("person")):
-        raise Forbidden(
-            f"{wait.key!r} of run {wait.run_id} is for a person to decide: the operator's policy demands it, or it is "
-            "about more than one call or a host that is not on the operator's list",
-            hint=f"Tell the user to decide in a terminal: stepwell approve {wait.run_id}.",
-        )
+    if via == CLIENT and (scope != ONCE or person):
+        raise _for_a_person(wait)
     return scope
+
+
+def _for_a_person(wait: WaitRow) -> Forbidden:
+    return Forbidden(
+        f"{wait.key!r} of run {wait.run_id} is for a person to decide: the operator's policy demands it, or it is "
+        "about more than one call or a host that is not on the operator's list",
+        hint=f"Tell the user to decide in a terminal: stepwell approve {wait.run_id} (or reject, answer).",
+    )
 
 
 def keep_grants(connection: sqlite3.Connection, row: RunRow, wait: WaitRow, decision: JsonObject) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepwell.engine.alarms import Alarms
@@ -25,6 +25,7 @@ from stepwell.store.waits import NewWait, WaitRow
 
 MAX_PROMPT = 4000  # characters
 LONGEST_S = 3.2e9  # of a wait
+CLIENT = "client"  # the way of a decision that a client passes on without asking its user by a form
 FOUND_AT_ONCE = 8  # rows of one run that are read at one time: what follows for each is work of the event loop
 
 Decided = asyncio.Future[JsonObject | None]
@@ -43,6 +44,8 @@ class Waiting:
     """Waits that an earlier attempt gave up, which this one will give up again when it has come so far."""
     changed: Callable[[], None]
     """Called when a wait has been opened, after which the run may be able to pause, or is over."""
+    person: bool
+    """Whether only a person decides what the workflow asks."""
     held: set[str] = field(default_factory=set[str])
     """Open waits of calls that are under way: the run keeps its process."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])
@@ -54,6 +57,7 @@ class Waiting:
     async def until_decided(self, wait: NewWait) -> JsonObject | None:
         """Open the wait, or go on with the one of an earlier attempt; return the decision, None at its deadline."""
         row = self.rows.pop(wait.key, None)
+        wait = self._for_whom(wait, row)
         if row is not None and row.digest != wait.digest and (row.digest or wait.kind != "input"):
             # It is about something else, and so is its decision. Stores of before have questions without a digest.
             row = None
@@ -75,6 +79,21 @@ class Waiting:
             self._decisions.pop(wait.key, None)
             self.changed()
         return None if decision == waits.EXPIRED else decision
+
+    def _for_whom(self, wait: NewWait, row: WaitRow | None) -> NewWait:
+        """Note who decides, in what binds the decision too; a gate of the operator says so itself.
+
+        Where a process has asked a person, one that goes on under a laxer rule does not take that back. Where a
+        person has decided before one was demanded, that counts.
+        """
+        if wait.kind not in ("approval", "input") or "person" in wait.request:
+            return wait
+        asked = row is not None and row.request.get("person")
+        decided = row is not None and row.decision is not None and row.decision.get("via") != CLIENT
+        if not asked and (decided or not self.person):
+            return wait
+        digest = hashlib.sha256(f"{wait.digest}\0person".encode()).hexdigest()[:12]
+        return replace(wait, request=wait.request | {"person": True}, digest=digest)
 
     async def until_given(self, wait: NewWait, look: Callable[[sqlite3.Connection], object]) -> JsonObject | None:
         """Like `until_decided`, for what may have come before there was a wait for it.

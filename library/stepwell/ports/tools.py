@@ -223,6 +223,10 @@ class ToolHost(Protocol):
         """
         ...
 
+    def demands_person(self, caller: Caller) -> bool:
+        """Return whether only a person decides what the caller asks."""
+        ...
+
     def redirect_gate(self, spec: ToolSpec, host: str) -> Gate:
         """Return what a person must allow before a call that has raised `HostNeeded` is made again.
 

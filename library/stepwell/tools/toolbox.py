@@ -198,6 +198,10 @@ class Toolbox:
         self._secrets.check(spec.name, hosts, arguments, None if self._rules.dynamic else caller.secrets)
         return make_gate(spec, arguments, hosts, self._network, self._rules, self._rules.approvals_for(caller))
 
+    def demands_person(self, caller: Caller) -> bool:
+        """Return whether only a person decides what the caller asks."""
+        return self._rules.approvals_for(caller) == "person"
+
     def redirect_gate(self, spec: ToolSpec, host: str) -> Gate:
         """Return what a person must allow before a call that was redirected to a host goes there.
 

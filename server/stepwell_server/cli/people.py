@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import click
 
+from stepwell.engine.gating import is_operators
 from stepwell.errors import Conflict, Forbidden
 from stepwell.model import LIVE, Json, Run, RunStatus
 from stepwell_server.app import App
@@ -90,6 +91,7 @@ def answer(invocation: Invocation, run_id: str, value: str, as_json: bool, key: 
     given = read_json(value, "VALUE") if as_json else value
 
     async def decide(app: App) -> Run:
+        await _check_person(app, run_id, key=key)
         return await app.engine.decide(run_id, "answer", value=given, key=key, reviewer=_user(), via="cli")
 
     return _decide(invocation, decide, no_wait=no_wait)
@@ -150,18 +152,18 @@ def _decision(run_id: str, decision: Literal["approve", "reject"], *, reviewer: 
     return decide
 
 
-async def _check_person(app: App, run_id: str, *, key: str | None, scope: str, **_: Any) -> None:
+async def _check_person(app: App, run_id: str, *, key: str | None, scope: str = "once", **_: Any) -> None:
     if scope != "once":
         _demand_person("More than one call is approved by a person only.")
     run = await app.engine.get(run_id)
     shown = [wait for wait in run.waiting_for if wait.person and key in (None, wait.key)]
-    if any(wait.context.get("hosts") for wait in shown):
+    if any(is_operators(wait.key) and wait.context.get("hosts") for wait in shown):
         _demand_person("A host that is not on the operator's list is approved by a person only.")
     if shown or demands_person(app, run):
         _demand_person()
 
 
-def _demand_person(why: str = "The policy demands a person for this approval (stepwell.toml: [policy]).") -> None:
+def _demand_person(why: str = "The policy demands a person for this decision (stepwell.toml: [policy]).") -> None:
     if not is_interactive():
         raise Forbidden(why, hint="Approve at a terminal, or in a client that asks its user.")
 

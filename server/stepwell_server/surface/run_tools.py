@@ -203,15 +203,17 @@ async def approve_run(call: Call, given: ApproveRun) -> Answer:
 
 def _check_person(run: Run, given: ApproveRun) -> None:
     shown = next((wait for wait in run.waiting_for if wait.person and given.key in (None, wait.key)), None)
-    if given.decision != "approve" or shown is None:
+    if shown is None or (given.decision != "approve" and is_operators(shown.key)):
         return
     hint = f"Tell the user to decide in a terminal: {_by_hand(run)}"
-    if shown.context.get("hosts"):
+    if is_operators(shown.key) and shown.context.get("hosts"):
         raise Forbidden(
             "Only a person may decide here: the call reaches a host that is not on the operator's list.",
             hint=f"{hint}; or the operator lists the host in stepwell.toml: [http] allow_hosts.",
         )
-    raise Forbidden(f"Only a person may approve {shown.name}: [policy] in stepwell.toml demands one.", hint=f"{hint}.")
+    raise Forbidden(
+        f"Only a person may decide about {shown.name}: [policy] in stepwell.toml demands one.", hint=f"{hint}."
+    )
 
 
 def _check_digest(run: Run, given: ApproveRun) -> None:
