@@ -266,5 +266,5 @@ async def test_the_catalogue_is_what_the_engine_asks_for(catalog: Catalog) -> No
     await source.add_version(version)
     await source.add_version(version)
     assert await source.version(version.hash) == version
-    assert source.check(version, {"url": "x"}) == {"url": "x"}
+    assert await source.check(version, {"url": "x"}) == {"url": "x"}
     assert (await catalog.list()).total == 0

@@ -188,7 +188,8 @@ async def test_what_one_process_asks_a_person_no_client_of_another_decides(tmp_p
         async with Session(home) as session:  # goes on with the run, under the laxer rule
             await session.emit("news", 1)
             asked = await until_asked(session, run, "approval", "input")
-            for kind, decision in (("approval", "approve"), ("approval", "reject"), ("input", "answer")):
+            tries: list[tuple[str, Any]] = [("approval", "approve"), ("approval", "reject"), ("input", "answer")]
+            for kind, decision in tries:
                 tried = await call(client, "approve_run", run_id=run.id, decision=decision, key=asked[kind].key,
                                    digest=asked[kind].digest, value="because" if kind == "input" else None)  # fmt: skip
                 assert tried["error"]["code"] == "forbidden"

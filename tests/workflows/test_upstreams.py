@@ -122,6 +122,7 @@ def note():
 
 def run(ctx) -> dict:
     tools.raw.slow_copy()
+    len(tools.raw.many())
     found = {"secret": tools.raw.env(), "meta": tools.raw.meta()}
     try:
         ctx.step("note", note, retries=2)
@@ -151,7 +152,8 @@ async def test_a_call_whose_answer_is_no_good_was_made_all_the_same(
         events = await session.timeline(run)
         told = [event.data["message"] for event in events if event.type == "progress"]
         assert told[0] == "raw.slow_copy: file 0"
-        assert len(told) < 5
+        assert "raw.many: its result was compared with its outputSchema in part only" in told[-1]
+        assert len(told) < 7
         run = await session.resume(run)
         (wait,) = run.waiting_for
         assert (wait.kind, log.read_text().count("misfit {")) == ("in_doubt", 2)

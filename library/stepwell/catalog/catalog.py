@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stepwell.catalog.analysis import analyse
+from stepwell.catalog.checking import ArgumentChecks
 from stepwell.catalog.documents import document_of
 from stepwell.catalog.likeness import Likeness, find_alike, purpose_of, warn_of
 from stepwell.catalog.limits import within
@@ -92,6 +93,7 @@ class Catalog:
         self._limits = limits or Limits()
         self._packages: Packages = packages or NoPackages()
         self._versions: dict[str, Version] = {}
+        self._checks = ArgumentChecks()
 
     async def create(
         self,
@@ -244,15 +246,13 @@ class Catalog:
         within(version, self._limits)
         return version
 
-    def check(self, version: Version, arguments: JsonObject) -> JsonObject:
+    async def check(self, version: Version, arguments: JsonObject) -> JsonObject:
         """Return the arguments, checked against the version's schema.
 
         Raises:
             InvalidArguments: they do not fit.
         """
-        from stepwell.catalog.validate import check_arguments  # noqa: PLC0415  jsonschema: a twentieth of the start
-
-        return check_arguments(version, arguments)
+        return await self._checks.check(version, arguments)
 
     async def list(
         self, limit: int = 50, cursor: str | None = None, tag: str | None = None, only: store.Only | None = None

@@ -57,7 +57,7 @@ async def continue_run(services: Services, row: RunRow, version: Version, decisi
     if decision not in (None, "retry", "value"):
         raise Conflict(f"with a version the decision is 'retry' or 'value', not {decision!r}")
     try:
-        services.workflows.check(version, plain(msgspec.json.decode(row.input)))
+        await services.workflows.check(version, plain(msgspec.json.decode(row.input)))
     except InvalidArguments as error:
         raise InvalidArguments(
             f"the inputs of run {row.id} do not fit version {version.hash[:12]}: {error.message}", hint=error.hint

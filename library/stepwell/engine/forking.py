@@ -70,7 +70,7 @@ async def start_again(
     Raises:
         InvalidArguments, Conflict: see `Engine.start_again`.
     """
-    workflows.check(origin.version, plain(msgspec.json.decode(origin.row.input)))
+    await workflows.check(origin.version, plain(msgspec.json.decode(origin.row.input)))
     for _ in range(TRIES):
         known = await database.read(lambda c: _find_started(c, origin, options))
         if known is not None:

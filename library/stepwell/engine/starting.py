@@ -18,7 +18,7 @@ from stepwell.engine.reopening import reopen
 from stepwell.engine.state import session_of
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import Json, JsonObject, RunStatus, Version
-from stepwell.model.aside import LARGE, Aside
+from stepwell.model.aside import Aside, size_of
 from stepwell.ports import WorkflowSource
 from stepwell.sdk import codec
 from stepwell.store import forks, runs
@@ -27,7 +27,6 @@ from stepwell.store.runs import NewRun, RunRow
 
 MAX_DEPTH = 16  # of runs that invoke runs
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-SMALL_VALUE, SMALL_COUNT = 200, 20  # characters, arguments: checking so few takes no time
 REOPENED = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD)
 
 
@@ -43,8 +42,6 @@ class Starter:
         self._aside = Aside()
         self._per_run = per_run
         """Dollars that the operator lets a run spend."""
-        self._checked = False
-        """Whether arguments were checked before: the first check loads what it checks with, for a tenth of a second."""
 
     async def start(self, name: str, arguments: JsonObject, options: StartOptions) -> str:
         """Start a stored workflow; return the run's id.
@@ -111,7 +108,8 @@ class Starter:
         version = (await self._workflows.get(name)).version if used is None else await self._workflows.version(used)
         given = _named(version, args, kwargs)
         encoded = msgspec.json.encode(given)
-        data = await self._aside.run(len(encoded), lambda: self._encoded(version, given, encoded))
+        await self._workflows.check(version, await self._aside.run(len(encoded), plain, given))
+        data = await self._aside.run(len(encoded), across_runs, encoded)
         budget = run_budget(None, version.options, self._per_run)
         inherited = {"budget_usd": budget, "turns_from": parent.options.get("turns_from")}
         run = NewRun(
@@ -134,9 +132,8 @@ class Starter:
         return child_id, await self._database.read(lambda c: runs.find_run(c, child_id))
 
     async def _start(self, name: str, version: Version, arguments: JsonObject, options: StartOptions) -> str:
-        size = 0 if self._checked and _is_small(arguments) else LARGE
-        data = await self._aside.run(size, lambda: encode_plain(self._workflows.check(version, arguments)))
-        self._checked = True
+        arguments = await self._workflows.check(version, arguments)
+        data = await self._aside.run(size_of(arguments), encode_plain, arguments)
         found = await self._find_started(name, version, data, options)
         if found is not None:
             return found
@@ -155,11 +152,6 @@ class Starter:
             return await self._find_started(name, version, data, options) or run_id
         return run_id
 
-    def _encoded(self, version: Version, given: JsonObject, encoded: bytes) -> bytes:
-        """Return the input of a child from what its parent gave."""
-        self._workflows.check(version, plain(given))
-        return across_runs(encoded)
-
     async def _find_started(self, name: str, version: Version, data: bytes, options: StartOptions) -> str | None:
         _check_id(options)
         run_id, key = options.run_id, options.idempotency_key
@@ -177,13 +169,6 @@ class Starter:
                 hint="Use another one, or none; the same workflow and arguments give the same run back.",
             )
         return row.id
-
-
-def _is_small(arguments: JsonObject) -> bool:
-    values = arguments.values()
-    if len(values) > SMALL_COUNT:
-        return False
-    return all(not isinstance(v, dict | list) and (not isinstance(v, str) or len(v) <= SMALL_VALUE) for v in values)
 
 
 def _check_id(options: StartOptions) -> None:

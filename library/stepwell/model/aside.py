@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from stepwell.model.json import JsonObject
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -17,6 +19,8 @@ SMALL_BYTES = 2048
 
 LARGE = 1024 * 1024
 """The size to name for what is not small, where nobody knows how large it is."""
+
+SMALL_VALUE, SMALL_COUNT = 200, 20  # characters, values: work on so few takes no time
 
 _thread = ThreadPoolExecutor(1, thread_name_prefix="stepwell-aside")
 
@@ -33,3 +37,13 @@ class Aside:
             return work(*args, **kwargs)
         async with self._turn:
             return await asyncio.get_running_loop().run_in_executor(_thread, lambda: work(*args, **kwargs))
+
+
+def size_of(values: JsonObject) -> int:
+    """Return 0 for a few short values, else `LARGE`."""
+    if len(values) > SMALL_COUNT or any(
+        isinstance(value, dict | list) or (isinstance(value, str) and len(value) > SMALL_VALUE)
+        for value in values.values()
+    ):
+        return LARGE
+    return 0

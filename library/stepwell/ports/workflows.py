@@ -36,7 +36,7 @@ class WorkflowSource(Protocol):
         """
         ...
 
-    def check(self, version: Version, arguments: JsonObject) -> JsonObject:
+    async def check(self, version: Version, arguments: JsonObject) -> JsonObject:
         """Return the arguments, checked against the version's schema.
 
         Raises:

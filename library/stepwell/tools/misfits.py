@@ -32,7 +32,7 @@ _PYTHON_TYPES = {
 
 def list_misfits(validator: "Validator", value: Json, names: list[str] | None = None) -> list[str]:
     """Return what is wrong with a value; of arguments, `names` are those that there are."""
-    return [_mistake(error, names) for error in validator.iter_errors(value)]
+    return [describe_misfit(error, names) for error in validator.iter_errors(value)]
 
 
 def shown(misfits: "Sequence[str]") -> str:
@@ -49,7 +49,8 @@ def annotation(schema: JsonObject) -> str:
     return " | ".join(_PYTHON_TYPES.get(kind, kind) for kind in named if isinstance(kind, str)) or "Any"
 
 
-def _mistake(error: "ValidationError", names: list[str] | None) -> str:
+def describe_misfit(error: "ValidationError", names: list[str] | None = None) -> str:
+    """Return what is wrong in one place."""
     path = _path(error)
     where = path or "it"
     value: Any = error.instance

@@ -57,13 +57,20 @@ class CheckedSchema:
 
     def iter_errors(self, instance: Json) -> "Iterable[ValidationError]":
         """Return the first mismatches; none where the schema cannot be followed, or not in the time that there is."""
+        return self.find_errors(instance)[0]
+
+    def find_errors(self, instance: Json) -> "tuple[list[ValidationError], bool]":
+        """Return the first mismatches, and whether all was looked at that the time allows."""
         if self._validator is None:
-            return []
+            return [], True
         found: list[ValidationError] = []
         _left.set([MAX_WORK])
-        with suppress(Unresolvable, RecursionError, _TooMuchWork):
-            found.extend(islice(self._validator.iter_errors(instance), MAX_MISFITS))
-        return found
+        try:
+            with suppress(Unresolvable, RecursionError):
+                found.extend(islice(self._validator.iter_errors(instance), MAX_MISFITS))
+        except _TooMuchWork:
+            return found, False
+        return found, True
 
 
 def _counted(follow: Keyword) -> Keyword:

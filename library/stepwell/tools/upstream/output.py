@@ -1,12 +1,25 @@
 """Whether a structured result is what its tool declares."""
 
 import asyncio
+from dataclasses import dataclass
 
 from stepwell.model import Json, JsonObject
-from stepwell.tools.misfits import list_misfits, shown
-from stepwell.tools.validating import CheckedSchema
+from stepwell.tools.misfits import describe_misfit, shown
+from stepwell.tools.validating import MAX_WORK, CheckedSchema
 
 SMALL_PARTS = 500  # of a result that is checked on the event loop; longer ones in a thread
+
+
+PARTLY = f"its result was compared with its outputSchema in part only: that has more than {MAX_WORK} rules to look at"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check has found."""
+
+    misfits: str = ""
+    """Empty if all fits, as far as it was looked at."""
+    whole: bool = True
 
 
 class OutputCheck:
@@ -15,17 +28,18 @@ class OutputCheck:
     def __init__(self, schema: JsonObject) -> None:
         self._schema = CheckedSchema(schema)
 
-    async def misfits(self, result: JsonObject) -> str:
-        """Return what does not fit; empty if all does, as far as that can be found out in time."""
+    async def check(self, result: JsonObject) -> Checked:
+        """Return what does not fit."""
         value: Json = result.get("structuredContent")
         if value is None:
-            return "it has no structured content"
+            return Checked("it has no structured content")
         if _is_small(value):
-            return self._misfits(value)
-        return await asyncio.to_thread(self._misfits, value)
+            return self._check(value)
+        return await asyncio.to_thread(self._check, value)
 
-    def _misfits(self, value: Json) -> str:
-        return shown(list_misfits(self._schema, value))
+    def _check(self, value: Json) -> Checked:
+        errors, whole = self._schema.find_errors(value)
+        return Checked(shown([describe_misfit(error) for error in errors]), whole)
 
 
 def _is_small(value: Json) -> bool:

@@ -1,6 +1,7 @@
 """One tool of an upstream server."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,8 @@ from stepwell.tools.upstream.results import read_result
 if TYPE_CHECKING:
     from stepwell.tools.upstream.link import Link
     from stepwell.tools.upstream.output import OutputCheck
+
+log = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 4000  # characters
 MAX_RETURNS = 120
@@ -78,7 +81,7 @@ class UpstreamTool:
             try:
                 async with self._bounded(link, context) as asking:
                     result = await call_tool(link, self._listed.name, arguments, dict(context.meta) or None, asking)
-                await self._check(spec, result)
+                await self._check(spec, result, context)
                 return await read_result(spec.name, result, context)
             except Rejected as error:
                 # Nothing was done: the session is over, or headers were asked for that only a listing tells of.
@@ -98,22 +101,27 @@ class UpstreamTool:
                 raise failure(spec.name, message, code="timeout", retryable=True) from error
             again -= 1
 
-    async def _check(self, spec: ToolSpec, result: JsonObject) -> None:
+    async def _check(self, spec: ToolSpec, result: JsonObject, context: CallContext) -> None:
         """Refuse a result that is not as the tool declares, also by the newest listing."""
         if self._listed.output is None or result.get("isError"):
             return
-        from stepwell.tools.upstream.output import OutputCheck  # noqa: PLC0415  a twentieth of the start of a server
+        from stepwell.tools.upstream.output import PARTLY, OutputCheck  # noqa: PLC0415  a twentieth of a server's start
 
         self._output = self._output or OutputCheck(self._listed.output)
-        if not await self._output.misfits(result):
+        found = await self._output.check(result)
+        if not found.misfits:
+            if not found.whole:
+                log.warning("%s: %s", spec.name, PARTLY)
+                if context.tell is not None:
+                    context.tell(None, None, PARTLY)
             return
         newest = await self._links.newest(self._listed.name)
         if newest is None or newest.output is None:
             return
         if newest.output != self._listed.output:
             self._output = OutputCheck(newest.output)
-        if misfits := await self._output.misfits(result):
-            said = f"{spec.name}: the call was made, and its result is not what the tool declares: {misfits}"
+        if (found := await self._output.check(result)).misfits:
+            said = f"{spec.name}: the call was made, and its result is not what the tool declares: {found.misfits}"
             raise failure(spec.name, said, code="bad_answer")
 
     @asynccontextmanager
