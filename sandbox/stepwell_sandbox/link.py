@@ -37,8 +37,8 @@ GUEST_ENTRY = "stepwell_sandbox.guest.boot:main"
 KEPT_ENTRY = "stepwell_sandbox.guest.warm:main"
 """Of guests that are made before they are needed."""
 PROBE_ENTRY = "stepwell_sandbox.probes:main"
-PREPARE = "stepwell_sandbox.guest.virtual:prepare"
-"""Called once in a zygote: what every guest needs and a fork keeps."""
+PREPARE = "stepwell_sandbox.guest.warm:prepare"
+"""Called once in a zygote."""
 PACKAGES = ("stepwell_sandbox.guest", "stepwell", "stepwell.sdk")
 
 

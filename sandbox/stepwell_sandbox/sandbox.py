@@ -60,6 +60,8 @@ class ConfinedSandbox:
         self._retired: list[Link | PlainStart] = []
         self._idle: list[ConfinedProcess] = []
         self._discarded: list[ConfinedProcess] = []
+        self._opening = 0
+        """How many processes are made because none was ready."""
         self._starting = asyncio.Lock()
         self._refill = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -139,9 +141,12 @@ class ConfinedSandbox:
             self._refill.set()
             process.adopt(limits)
             return process
-        process = await self._spawn(limits)
-        self._refill.set()
-        return process
+        self._opening += 1
+        try:
+            return await self._spawn(limits)
+        finally:
+            self._opening -= 1
+            self._refill.set()
 
     async def _start_environment(self, packages: Path) -> "ConfinedSandbox":
         await self._ready_link()
@@ -249,7 +254,8 @@ class ConfinedSandbox:
             try:
                 while self._discarded:
                     await self._discarded.pop().close()
-                while len(self._idle) < self._pool_size:
+                # In a burst each would be taken at once, and to rehearse first costs more than it saves.
+                while len(self._idle) < self._pool_size and not self._opening:
                     self._idle.append(await self._spawn(self._limits, KEPT if self._base is None else GUEST))
                 await self._ready_link()
             except (StepwellError, OSError):
