@@ -119,7 +119,7 @@ class Session:
         Raises:
             NotFound, InvalidArguments: it was not started.
         """
-        return await self.wait(await self.app.engine.start(workflow, inputs))
+        return await self.wait(await self.app.engine.launch(workflow, inputs))
 
     async def start(self, workflow: str, options: StartOptions | None = None, /, **inputs: Json) -> Run:
         """Start a run and return it at once.

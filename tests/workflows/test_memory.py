@@ -102,7 +102,7 @@ class _Guest:
 
 def test_a_run_counts_with_what_it_uses_and_what_is_known_of_its_kind() -> None:
     left = 10_000 * MIB
-    memory = Memory(2000 * MIB, 500 * MIB, lambda: left)
+    memory = Memory(2000 * MIB, 500 * MIB, lambda: left, fresh_s=0.0)
     memory.take("a", "v1")
     assert (memory.used(), memory.room()) == (500 * MIB, 1500 * MIB)  # nothing is known: all that it may use
     guest = _Guest()

@@ -210,6 +210,17 @@ class Catalog:
             return None
         return await self._database.read(lambda c: store.find_workflow(c, name))
 
+    async def current(self, name: str) -> Version:
+        """Return the version that a name stands for now.
+
+        Raises:
+            NotFound: there is no such workflow; the hint names near ones.
+        """
+        row = await self._database.read(lambda c: store.find_row(c, name)) if is_name(name) else None
+        if row is None or row.deleted:
+            raise await self._not_found(name)
+        return await self.version(row.version)
+
     async def version(self, hash_: str) -> Version:
         """Return a version by its full hash, also one of a deleted workflow.
 

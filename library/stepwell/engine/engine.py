@@ -48,7 +48,15 @@ class Engine:
             InvalidArguments: the arguments do not fit.
             Conflict: run_id or idempotency_key belongs to another run.
         """
-        return await self.get(await self._starter.start(name, arguments, options or StartOptions()))
+        return await self.get(await self.launch(name, arguments, options))
+
+    async def launch(self, name: str, arguments: JsonObject, options: StartOptions | None = None) -> str:
+        """Do what `start` does, and return the run's id alone.
+
+        Raises:
+            NotFound, InvalidArguments, Conflict: see `start`.
+        """
+        return await self._starter.start(name, arguments, options or StartOptions())
 
     async def start_code(self, code: str, arguments: JsonObject, options: StartOptions | None = None) -> Run:
         """Start ad hoc code: a module with an entry, or a script whose last expression is the result."""
@@ -83,7 +91,7 @@ class Engine:
         """
         return await self._get(run_id, steps=True)
 
-    async def _get(self, run_id: str, *, steps: bool) -> Run:
+    async def _get(self, run_id: str, *, steps: bool | None) -> Run:
         return await self._database.read(lambda c: view_run(c, find_row(c, run_id), steps=steps))
 
     async def wait(self, run_id: str, seconds: float, on_event: OnEvent | None = None) -> Run:
@@ -100,13 +108,15 @@ class Engine:
                 watched.enter_context(self._services.commits.watch(run_id, news))
             while True:
                 news.clear()
-                # Before its events, so that the last of them is not missed; without its steps, since it is looked at
-                # again and again.
-                run = await self._get(run_id, steps=False)
+                # Before its events, so that the last of them is not missed; while it goes on without its steps, since
+                # it is looked at again and again.
+                run = await self._get(run_id, steps=None)
                 while on_event is not None and (events := await self.timeline(run_id, after=seen)):
                     for event in events:
                         seen = event.n
                         await on_event(event)
+                if run.status not in LIVE:
+                    return run
                 left = deadline - time.time()
                 if left <= 0 or await self._rests(run, deadline):
                     run = await self.get(run_id)

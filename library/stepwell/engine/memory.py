@@ -18,6 +18,8 @@ SPARE_BYTES = 256 * MIB
 """Of what the machine has available, left to others."""
 SETTLED_S = 5.0
 """After so long a run that nothing is known of counts with what it uses."""
+FRESH_S = 0.05
+"""For so long what was read of the machine and of processes is used again: it takes some dozen files."""
 MAX_KNOWN = 1000
 FADE = 0.75
 """How fast a version's peak is forgotten when its runs use less."""
@@ -29,26 +31,29 @@ class _Held:
     limit: int
     since: float
     guest: GuestProcess | None = None
-
-    @property
-    def used(self) -> int:
-        return 0 if self.guest is None else self.guest.memory_bytes()
+    used: int = 0
 
 
 class Memory:
     """What the live runs of this process use, and may be expected to use."""
 
-    def __init__(self, budget: int | None, limit: int, available: Callable[[], int | None]) -> None:
+    def __init__(
+        self, budget: int | None, limit: int, available: Callable[[], int | None], fresh_s: float = FRESH_S
+    ) -> None:
         """Begin with no run.
 
         Args:
             budget: Bytes for all of them; None for what the machine has.
             limit: Bytes that one run may use if its workflow says nothing.
             available: Returns the bytes that the machine has left; None if it cannot tell.
+            fresh_s: How long that, and what processes use, is taken to be the same.
         """
         self.budget = budget
         self._limit = limit
         self._available = available
+        self._left: int | None = None
+        self._fresh_s = fresh_s
+        self._read_at = 0.0
         self._held: dict[str, _Held] = {}
         self._peaks: dict[str, int] = {}
 
@@ -80,23 +85,31 @@ class Memory:
 
     def used(self) -> int:
         """Return what the live runs count with."""
-        return sum(self._counted(held, held.used) for held in self._held.values())
+        self._read()
+        return sum(self._counted(held) for held in self._held.values())
 
     def room(self) -> float:
         """Return how many bytes new runs may count with."""
+        self._read()
         counted = growth = 0
         for held in self._held.values():
-            used = held.used
-            count = self._counted(held, used)
+            count = self._counted(held)
             counted += count
-            growth += count - min(used, count)
+            growth += count - min(held.used, count)
         left = float("inf") if self.budget is None else self.budget - counted
-        available = self._available()
-        return left if available is None else min(left, available - growth - SPARE_BYTES)
+        return left if self._left is None else min(left, self._left - growth - SPARE_BYTES)
 
-    def _counted(self, held: _Held, used: int) -> int:
+    def _read(self) -> None:
+        """Read both at one time: what a process has taken since is not missing from what is left."""
+        now = time.monotonic()
+        if now - self._read_at >= self._fresh_s:
+            self._read_at, self._left = now, self._available()
+            for held in self._held.values():
+                held.used = 0 if held.guest is None else held.guest.memory_bytes()
+
+    def _counted(self, held: _Held) -> int:
         peak = self._peaks.get(held.version)
         if peak is None:
             young = time.monotonic() - held.since < SETTLED_S
             peak = held.limit if young else 0
-        return max(LEAST_BYTES, used, min(peak, held.limit))
+        return max(LEAST_BYTES, held.used, min(peak, held.limit))

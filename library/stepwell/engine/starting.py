@@ -49,8 +49,7 @@ class Starter:
         Raises:
             NotFound, InvalidArguments, Conflict: see `Engine.start`.
         """
-        workflow = await self._workflows.get(name)
-        return await self._start(workflow.name, workflow.version, arguments, options)
+        return await self._start(name, await self._workflows.current(name), arguments, options)
 
     async def start_code(self, code: str, arguments: JsonObject, options: StartOptions) -> str:
         """Start code that is not stored under a name."""
@@ -105,7 +104,7 @@ class Starter:
             )
         # A run keeps the version of what it invokes from the first time on, also if that is replaced or deleted.
         used = await self._database.read(lambda c: forks.find_used_version(c, parent, name))
-        version = (await self._workflows.get(name)).version if used is None else await self._workflows.version(used)
+        version = await self._workflows.current(name) if used is None else await self._workflows.version(used)
         given = _named(version, args, kwargs)
         encoded = msgspec.json.encode(given)
         await self._workflows.check(version, await self._aside.run(len(encoded), plain, given))

@@ -10,7 +10,7 @@ import msgspec
 from stepwell.engine.border import show
 from stepwell.engine.inquiring import MARK
 from stepwell.engine.queueing import why_queued
-from stepwell.model import ErrorInfo, Json, Run, RunStatus, Wait
+from stepwell.model import LIVE, ErrorInfo, Json, Run, RunStatus, Wait
 from stepwell.model.text import clean_text
 from stepwell.ports.frames import Failure
 from stepwell.store import journal, timeline, waits
@@ -21,9 +21,12 @@ LAST_TEXT = 300  # characters of each
 RETRY_KEY = "!retry"  # of the timer of a run that is tried again; no call has it
 
 
-def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool = True) -> Run:
-    """Return the run with its waits and, if wanted, its steps, of which there may be many thousands."""
-    results = _results(connection, row.id) if steps else {}
+def view_run(connection: sqlite3.Connection, row: RunRow, *, steps: bool | None = True) -> Run:
+    """Return the run with its waits and, if wanted, its steps, of which there may be many thousands.
+
+    With `steps` as None they are wanted of a run that has ended.
+    """
+    results = _results(connection, row.id) if steps or (steps is None and row.status not in LIVE) else {}
     shown = list_shown_waits(connection, row)
     output = show(row.output)
     return Run(

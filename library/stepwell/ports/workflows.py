@@ -16,6 +16,14 @@ class WorkflowSource(Protocol):
         """
         ...
 
+    async def current(self, name: str) -> Version:
+        """Return the version that a name stands for now.
+
+        Raises:
+            NotFound: as `get`.
+        """
+        ...
+
     async def version(self, hash_: str) -> Version:
         """Return the version of that hash, also of a deleted workflow."""
         ...

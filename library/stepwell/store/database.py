@@ -1,14 +1,15 @@
 """The SQLite file: one connection that writes, one that reads, each on a thread of its own.
 
 All SQL runs as plain functions on a `sqlite3.Connection`, one thread hop for a whole transaction: the write
-lock is never held across a turn of the event loop, so a busy or stopped loop cannot block other processes.
+lock is never held across a turn of the event loop, so a busy or stopped loop cannot block other processes. Functions
+that wait for the same connection share a hop and a transaction (`together`).
 """
 
 import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TypeVar
 import aiosqlite
 
 from stepwell.errors import StoreError
+from stepwell.store.together import Outcome, Together, Work, attempt, in_time
 
 T = TypeVar("T")
 
@@ -30,9 +32,7 @@ class _Connection(aiosqlite.Connection):
     """An aiosqlite connection that can run a function in its thread."""
 
     async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        # Shielded: a cancelled caller must not leave a transaction whose outcome nobody reads.
-        work: asyncio.Future[T] = asyncio.ensure_future(self._execute(fn, self._conn))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return await asyncio.shield(work)
+        return await self._execute(fn, self._conn)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class Database:
@@ -42,37 +42,22 @@ class Database:
         self.path = path
         self._writer = writer
         self._reader = reader
+        self._writes = Together(writer.run, _transact)
+        self._reads = Together(reader.run, _look)
 
     async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `fn` in one immediate transaction and return its value once that is durable.
+        """Run `fn` in an immediate transaction and return its value once that is durable.
+
+        Others that wait for it may write in the same one: all of them get what they wrote, or none.
 
         Raises:
-            StoreError: the database stayed locked, is full or cannot be written. Errors of `fn` roll back.
+            StoreError: the database stayed locked, is full or cannot be written. Errors of `fn` roll back what it did.
         """
-
-        def transact(connection: sqlite3.Connection) -> T:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                value = fn(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
-            return value
-
-        return await self._guarded(self._writer, transact)
+        return await self._guarded(self._writes.do(fn))
 
     async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Run `fn` on one snapshot of the database."""
-
-        def snapshot(connection: sqlite3.Connection) -> T:
-            connection.execute("BEGIN")
-            try:
-                return fn(connection)
-            finally:
-                _roll_back(connection)
-
-        return await self._guarded(self._reader, snapshot)
+        return await self._guarded(self._reads.do(fn))
 
     async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Run `fn` on the connection that writes, in no transaction.
@@ -80,7 +65,8 @@ class Database:
         Raises:
             StoreError: as `write`.
         """
-        return await self._guarded(self._writer, fn)
+        # Shielded: a cancelled caller must not leave work behind whose outcome nobody reads.
+        return await self._guarded(asyncio.shield(asyncio.ensure_future(self._writer.run(fn))))
 
     def size(self) -> int:
         """Return the bytes of the file with what has been written and is not in it yet."""
@@ -114,11 +100,45 @@ class Database:
         # A connection's own commits do not count, and this process writes by one only.
         return await self._writer.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
 
-    async def _guarded(self, connection: _Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def _guarded(self, work: Awaitable[T]) -> T:
         try:
-            return await connection.run(fn)
+            return await work
         except sqlite3.OperationalError as error:
             raise unusable(self.path, error) from error
+
+
+def _transact(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if len(works) == 1:
+            outcomes: list[Outcome] = [(works[0](connection), None)]
+        else:
+            outcomes = [_apart(work, connection) for work in in_time(works)]
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return outcomes
+
+
+def _apart(work: Work, connection: sqlite3.Connection) -> Outcome:
+    """Do one work of several: its error takes back what it did, and not what the others did."""
+    connection.execute("SAVEPOINT work")
+    outcome = attempt(work, connection)
+    if outcome[1] is not None:
+        if not connection.in_transaction:
+            raise outcome[1]  # the disk's, which has taken back the writes of all
+        connection.execute("ROLLBACK TO work")
+    connection.execute("RELEASE work")
+    return outcome
+
+
+def _look(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome]:
+    connection.execute("BEGIN")
+    try:
+        return [attempt(work, connection) for work in in_time(works)]
+    finally:
+        _roll_back(connection)
 
 
 def unusable(path: Path, error: sqlite3.OperationalError) -> StoreError:
