@@ -31,6 +31,8 @@ async def lose_charge(stage: Stage, *, answered: bool) -> str:
     stage.open()
     run_id = await stage.start(CHARGE)
     stage.outside.wait_for_effect("charge")
+    # The timeline of a call that may be repeated is written a little later.
+    stage.commits.wait_for("SELECT 1 FROM events WHERE type = 'call.started' AND data LIKE '%curl.post%'")
     if answered:
         with stage.commits.stuck("INSERT ON journal", "NEW.key LIKE '%curl.post' AND NEW.status = 'ok'"):
             stage.outside.release()
