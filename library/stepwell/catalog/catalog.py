@@ -188,11 +188,10 @@ class Catalog:
         Raises:
             NotFound: there is no such workflow or version; the hint names near ones.
         """
-        if version is None:
-            if (workflow := await self.find(name)) is not None:
-                return workflow
+        if (current := await self.find(name)) is None:
             raise await self._not_found(name)
-        current = await self.get(name)
+        if version is None:
+            return current
         prefix = version.strip().lower()[:64]
         found, hashes = await self._database.read(lambda c: store.find_at_version(c, current.name, prefix))
         if found is not None:
@@ -206,16 +205,10 @@ class Catalog:
 
     async def find(self, name: str) -> Workflow | None:
         """Return a workflow with its current version, or None."""
-        if not is_name(name):
-            return None
-        return await self._database.read(lambda c: store.find_workflow(c, name))
+        return await self._database.read(lambda c: store.find_workflow(c, name)) if is_name(name) else None
 
     async def current(self, name: str) -> Version:
-        """Return the version that a name stands for now.
-
-        Raises:
-            NotFound: there is no such workflow; the hint names near ones.
-        """
+        """Return the version that a name stands for now, or raise NotFound as `get` does."""
         row = await self._database.read(lambda c: store.find_row(c, name)) if is_name(name) else None
         if row is None or row.deleted:
             raise await self._not_found(name)
