@@ -128,12 +128,18 @@ async def test_calls_beside_each_other_reserve_what_they_can_cost(home: Path, mo
         models.open_gate("again")
         cheap = await session.wait(started)
 
+        # Also where answers come while somebody looks at what is left.
+        models.script = lambda request: Say("x", output=1)
+        begun = [await session.start("beside", StartOptions(budget_usd=0.02), calls=11) for _ in range(3)]
+        quick = [await session.wait(run) for run in begun]
+
     assert run.error is not None
     assert run.error.code == "budget_exceeded"
     assert run.cost_usd == 0.04
     assert (resumed.output, resumed.cost_usd) == (6, 0.06)
     assert asked == 6
     assert (cheap.output, cheap.cost_usd) == (4, 0.012), cheap.error
+    assert [(each.output, each.cost_usd) for each in quick] == [(11, 0.011)] * 3
 
 
 async def test_the_operator_bounds_runs_and_days(tmp_path: Path, models: ModelServer):

@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -81,7 +82,9 @@ class Turns:
         self._aside = Aside()
         self._adopted: list[int] = run.options.get("adopted", [])
         self._recorded = RecordedTurns(services.database, run.options.get("turns_from"), book)
-        self._asking: set[asyncio.Future[None]] = set()
+        # The rows of what is asked for now. Transactions keep it, so that it fits the costs that they see.
+        self._reserved: set[int] = set()
+        self._ended = asyncio.Event()
 
     async def take(
         self, plan: Plan, key: str, step: str, messages: list[JsonObject], earlier: tuple[Turn, int] | None
@@ -124,23 +127,21 @@ class Turns:
             tries += 1
             ident = await self._reserve(plan, entry, request, prompt)
             book.event("model.asked", {"agent": plan.agent, "model": name, "key": entry.key})
-            flying: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._asking.add(flying)
             try:
                 turn = await self._services.models.ask(request, self._shown(plan.agent))
                 return self._settle(plan, entry, request.model, ident, turn)
             except ModelFailure as error:
                 unanswered += error.sent
                 sent = error.sent
-                book.write(lambda c, ident=ident, sent=sent: spending.drop_call(c, ident, sent=sent))
+                self._free([ident], lambda c, ident=ident, sent=sent: spending.drop_call(c, ident, sent=sent))
                 delay = _delay(error, tries, unanswered)
                 data: JsonObject = {"agent": plan.agent, "model": name, "error": clean_text(error.message[:500])}
                 book.event("model.failed", data | {"code": error.code, "again_s": delay, "billed": error.sent or None})
                 if delay is None:
                     raise
-            finally:
-                self._asking.discard(flying)
-                flying.set_result(None)
+            except BaseException:
+                self._free([ident])  # it counts with the most that it can cost
+                raise
             await asyncio.sleep(delay)
 
     async def _reserve(self, plan: Plan, entry: Entry, request: ModelRequest, prompt: int) -> int:
@@ -150,12 +151,13 @@ class Turns:
         leaves too little, they are waited for.
         """
         while True:
-            stored, short = await self._try_reserve(plan, entry, request, prompt)
+            ended = self._ended
+            stored, short, others = await self._try_reserve(plan, entry, request, prompt)
             if stored is not None:
                 return stored
-            if not self._asking:
+            if not others:
                 break
-            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+            await ended.wait()
         model = request.model
         if model.price is None:
             raise _unpriced(model, short[0])
@@ -165,7 +167,8 @@ class Turns:
 
     async def _try_reserve(
         self, plan: Plan, entry: Entry, request: ModelRequest, prompt: int
-    ) -> tuple[int | None, list[Limit]]:
+    ) -> tuple[int | None, list[Limit], bool]:
+        """Return the row, what is left too little of, and whether others of the run count with what they can cost."""
         run, model, now = self._run, request.model, time.time()
         most = None if model.price is None else model.price.most(prompt, request.max_tokens)
         call = NewCall(
@@ -173,16 +176,34 @@ class Turns:
         )  # fmt: skip
         stored: list[int] = []
         short: list[Limit] = []
+        others: list[int] = []
 
         def write(connection: sqlite3.Connection) -> None:
             limits = self._limits(connection, plan, now)
             short.extend(x for x in limits if most is None or x.unknown or x.spent_pico + most > x.limit_pico)
+            others.extend(self._reserved)
             if not short:
                 stored.append(spending.add_call(connection, call))
+                self._reserved.update(stored)
 
         self._book.write(write)
-        await self._book.durable()
-        return (stored[0] if stored else None), short
+        try:
+            await self._book.durable()
+        except asyncio.CancelledError:
+            self._free(stored)  # which is there when this is written
+            raise
+        return (stored[0] if stored else None), short, bool(others)
+
+    def _free(self, rows: list[int], write: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
+        """Let others look again at what is left, after what `write` says of the cost."""
+
+        def free(connection: sqlite3.Connection) -> None:
+            write(connection)
+            self._reserved.difference_update(rows)
+
+        self._book.write(free)
+        ended, self._ended = self._ended, asyncio.Event()
+        ended.set()
 
     def _limits(self, connection: sqlite3.Connection, plan: Plan, now: float) -> list[Limit]:
         limits = spending.list_limits(connection, self._run.id)
@@ -222,7 +243,7 @@ class Turns:
         tokens = (usage.input, usage.output, usage.cache_read, usage.cache_write)
         # Together in one transaction: what is recorded is paid, and what is paid is recorded.
         self._book.settle(entry, Answer(kept.encode()))
-        self._book.write(lambda c: spending.settle_call(c, ident, self._run.id, tokens, cost))
+        self._free([ident], lambda c: spending.settle_call(c, ident, self._run.id, tokens, cost))
         self._book.event(
             "model.answered",
             {
