@@ -49,6 +49,7 @@ def begin(
     streams.begin(runtime.readings)
     if packages:
         loaded.load(packages, start["source"], runtime.readings)
+        output.prepare()
     if seal is not None:
         seal()
     if runtime.rehearsing:

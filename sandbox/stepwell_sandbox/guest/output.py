@@ -4,6 +4,7 @@ import codecs
 import contextvars
 import io
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -24,6 +25,7 @@ LEVELS = (
 )
 thread_step: contextvars.ContextVar[str] = contextvars.ContextVar("stepwell_thread_step", default="")
 """Where a thread was started that is no part of the workflow's own order."""
+_channel: Channel | None = None
 _is_repeated: Callable[[], bool] = bool
 _basic_config = logging.basicConfig
 
@@ -44,8 +46,7 @@ class _Stream(io.TextIOBase):
     encoding = "utf-8"  # pyright: ignore[reportAssignmentType]  a property of the type that it is declared as
     errors = "backslashreplace"  # pyright: ignore[reportAssignmentType]  as above
 
-    def __init__(self, channel: Channel, level: str) -> None:
-        self._channel = channel
+    def __init__(self, level: str) -> None:
         self._level = level
         self._open: dict[int, _Line] = {}
         self._lock = threading.RLock()
@@ -88,7 +89,7 @@ class _Stream(io.TextIOBase):
 
     def _end(self, thread: int) -> None:
         line = self._open.pop(thread)
-        _send(self._channel, self._level, line.text, line.length, line.step)
+        _send(self._level, line.text, line.length, line.step)
 
 
 class _Bytes(io.RawIOBase):
@@ -108,17 +109,13 @@ class _Bytes(io.RawIOBase):
 
 
 class _Handler(logging.Handler):
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self._channel = channel
-
     def emit(self, record: logging.LogRecord) -> None:
         level = next((name for least, name in LEVELS if record.levelno >= least), "debug")
         try:
             text = self.format(record).rstrip("\n")
         except Exception as error:  # noqa: BLE001  the author's format string
             text = f"(a log line could not be formatted: {error})"
-        _send(self._channel, level, text, len(text), current_step())
+        _send(level, text, len(text), current_step())
 
 
 def current_step() -> str:
@@ -127,14 +124,17 @@ def current_step() -> str:
     return thread_step.get() if scope is None else scope.step
 
 
-def _send(channel: Channel, level: str, text: str, length: int, step: str) -> None:
+def _send(level: str, text: str, length: int, step: str) -> None:
+    if _channel is None:  # a zygote's, or of a process that has not begun
+        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+        return
     if _is_repeated():
         return
     text = text[:MAX_LINE].encode("utf-8", "backslashreplace").decode()
     if length > MAX_LINE:
         text += f" [cut: {length} characters]"
     frame = {"t": "log", "level": level, "text": text, "at": real.now()}
-    channel.send(frame | {"step": step} if step else frame)
+    _channel.send(frame | {"step": step} if step else frame)
 
 
 def _configure(**given: Any) -> None:
@@ -145,23 +145,31 @@ def _configure(**given: Any) -> None:
         logging.getLogger().setLevel(given["level"])
 
 
-def capture(channel: Channel, is_repeated: Callable[[], bool]) -> None:
-    """Send everything that is written from now on to the host, except while `is_repeated()`."""
-    global _is_repeated  # noqa: PLW0603  one process runs one workflow
-    _is_repeated = is_repeated
-    stdout: Any = _Stream(channel, "stdout")
-    stderr: Any = _Stream(channel, "stderr")
+_streams = _Stream("stdout"), _Stream("stderr")
+
+
+def prepare() -> None:
+    """Put streams and a log of our own in the place of Python's, or of what packages have made of them."""
+    stdout: Any = _streams[0]
+    stderr: Any = _streams[1]
     sys.stdout, sys.stderr = stdout, stderr
     root = logging.getLogger()
-    root.handlers[:] = [_Handler(channel)]
+    root.handlers[:] = [_Handler()]
     root.setLevel(logging.INFO)
     logging.basicConfig = _configure
     logging.captureWarnings(True)
     warnings.simplefilter("default")
 
 
+def capture(channel: Channel | None, is_repeated: Callable[[], bool] = bool) -> None:
+    """Send what is written from now on to the host, except while `is_repeated()`; without a channel to descriptor 2."""
+    global _channel, _is_repeated
+    if sys.stdout is not _streams[0]:  # a zygote has prepared what it forks
+        prepare()
+    _channel, _is_repeated = channel, is_repeated
+
+
 def flush() -> None:
     """Send unfinished lines."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, _Stream):
-            stream.finish()
+    for stream in _streams:
+        stream.finish()

@@ -81,17 +81,26 @@ def _keep_last_value(body: list[ast.stmt]) -> list[ast.stmt]:
 
 def bind_entry(entry: Any, context_parameters: list[str], inputs: dict[str, Any]) -> Callable[[], Any]:
     """Return a call of the entry with its inputs as the types that it declares."""
-    signature = inspect.signature(entry)
     values = typed(entry, inputs)
     values.update(dict.fromkeys(context_parameters, ctx))
-    bound = signature.bind(**values)
+    if _is_plain(entry) and not entry.__code__.co_posonlyargcount:
+        return lambda: entry(**values)
+    bound = inspect.signature(entry).bind(**values)
     return lambda: entry(*bound.args, **bound.kwargs)
 
 
 def typed(function: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return inputs as the types that a function declares."""
-    hints = _hints(function)
+    written: dict[str, Any] = getattr(function, "__annotations__", {})
+    # Of classes there is nothing to find out, and asking `typing` takes as long as the start of an event loop.
+    known = _is_plain(function) and all(issubclass(type(written.get(name, object)), type) for name in inputs)
+    hints = written if known else _hints(function)
     return {name: convert(value, hints.get(name)) for name, value in inputs.items()}
+
+
+def _is_plain(entry: Any) -> bool:
+    """Whether it takes what it says, and not what a function behind it does."""
+    return isinstance(entry, types.FunctionType) and not hasattr(entry, "__wrapped__")
 
 
 def _hints(entry: Any) -> dict[str, Any]:

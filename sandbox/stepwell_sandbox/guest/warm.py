@@ -10,14 +10,13 @@ visible to the run: what it sets is set again.
 import contextvars
 import json
 import linecache
-import logging
 import socket
 import sys
 from typing import Any
 
 from stepwell.sdk import codec
 from stepwell.sdk.context import WORKFLOW_FILE
-from stepwell_sandbox.guest import boot, virtual
+from stepwell_sandbox.guest import boot, output, virtual
 from stepwell_sandbox.guest.channel import Channel
 from stepwell_sandbox.guest.replay import Replay
 from stepwell_sandbox.wire import GUEST_FD, HEADER
@@ -53,13 +52,9 @@ TIMES = 8
 def prepare() -> None:
     """Do what every guest needs and a fork keeps, once in a zygote."""
     virtual.prepare()
-    streams = sys.stdout, sys.stderr
     for _ in range(TIMES):
         contextvars.copy_context().run(warm_up)
-    # What the zygote says is no output of a workflow.
-    sys.stdout, sys.stderr = streams
-    logging.captureWarnings(False)
-    logging.getLogger().handlers.clear()
+    output.capture(None)  # what the zygote says is no output of a workflow
 
 
 def main(fd: int = GUEST_FD) -> None:
