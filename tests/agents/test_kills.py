@@ -4,6 +4,7 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def work(request: dict[str, Any]) -> Reply:
 
 
 def recorded(home: Path) -> set[tuple[str, int]]:
-    with sqlite3.connect(home / "stepwell.db") as connection:
+    with closing(sqlite3.connect(home / "stepwell.db")) as connection, connection:
         rows = connection.execute("SELECT name, key FROM journal WHERE kind = 'turn' AND status = 'ok'").fetchall()
     return {(name, int(key.rpartition("/t")[2])) for name, key in rows}
 

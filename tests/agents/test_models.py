@@ -5,6 +5,7 @@ import json
 import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ async def test_names_aliases_and_overrides_lead_to_models(
     async with Session(home) as session:
         assert (await ask(session))[1] == "shed/llama"
         assert (await ask(session, model="fast"))[1] == "shed/llama"
-    with sqlite3.connect(home / "stepwell.db") as connection:
+    with closing(sqlite3.connect(home / "stepwell.db")) as connection, connection:
         stored = "\n".join(connection.iterdump())
     assert KEY not in stored
     assert "sk-other" not in stored

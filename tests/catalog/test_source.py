@@ -130,7 +130,8 @@ def test_unicode_identifiers_are_read_as_python_reads_them() -> None:
 
 
 def test_text_that_no_store_takes_does_not_leave_the_analysis() -> None:
-    source = 'def run(mode: str = "\\ud800") -> None:\n    """Do\\ud800 it.\\x00"""\n    ctx.step("a\\udfff")\n'
+    half = "?" if sys.version_info >= (3, 13) else "\\ud800"  # which since then Python refuses in a docstring
+    source = f'def run(mode: str = "\\ud800") -> None:\n    """Do{half} it.\\x00"""\n    ctx.step("a\\udfff")\n'
     version = analyse(source, name="x")
     repr(version).encode()
     assert version.description == "Do? it."

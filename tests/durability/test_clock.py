@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ async def test_what_was_read_is_forgotten_with_the_attempt(tmp_path: Path, outsi
         await session.add_workflow("pay", PAY)
         run = await session.run("pay", base=outside.url)
         assert run.error is None, run.error
-    with sqlite3.connect(home / "stepwell.db") as connection:
+    with closing(sqlite3.connect(home / "stepwell.db")) as connection, connection:
         kinds = {kind for (kind,) in connection.execute("SELECT kind FROM journal")}
     assert kinds == {"tool", "step"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,10 @@ async def test_a_decision_after_the_deadline_does_not_count(home: Path):
         await session.add_workflow("flow", source)
         run = await session.run("flow")
         (wait,) = run.waiting_for
-    with sqlite3.connect(home / "stepwell.db") as database:  # as if nobody had been there when it passed
+    with (
+        closing(sqlite3.connect(home / "stepwell.db")) as database,
+        database,
+    ):  # as if nobody had been there when it passed
         database.execute("UPDATE waits SET until = until - 3600")
         database.execute("UPDATE runs SET wake_at = wake_at - 3600")
     async with Session(home) as session:

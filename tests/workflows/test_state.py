@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def output_of(run: Run) -> Any:
 
 
 def kept(home: Path) -> list[tuple[str, str]]:
-    with sqlite3.connect(home / "stepwell.db") as connection:
+    with closing(sqlite3.connect(home / "stepwell.db")) as connection, connection:
         return connection.execute("SELECT scope, key FROM state ORDER BY scope, key").fetchall()
 
 

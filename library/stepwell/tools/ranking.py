@@ -100,7 +100,9 @@ class ToolRanking:
         """Give back its thread and memory."""
         if self._filling is not None:
             self._filling.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._texts is not None:
+            self._thread.submit(self._texts.connection.close)  # behind what works with it
+        self._thread.shutdown(wait=False)
         self._texts = self._known = None
 
     def _search(self, tools: Sequence[ToolSpec], query: str, limit: int) -> tuple[ToolSearch, dict[int, str]]:
