@@ -115,9 +115,9 @@ class Channel(asyncio.Protocol):
             self._arrived.set()
             raise self._failure
         frames: list[bytes] = []
-        at = 0
+        at, end = 0, min(max_bytes, len(self._buffer))
         with memoryview(self._buffer) as view:
-            while len(frames) < max_frames and at < max_bytes and (length := self._frame_at(at)) is not None:
+            while len(frames) < max_frames and at < end and (length := self._frame_at(at)) is not None:
                 at += HEADER.size + length
                 frames.append(bytes(view[at - length : at]))
         del self._buffer[:at]

@@ -189,7 +189,14 @@ class ConfinedProcess:
             try:
                 raw = self._channel.take(self._turns.frames, self._turns.bytes)
                 self._turns.spend(len(raw), sum(map(len, raw)))
-                frames = [frame for data in raw if (frame := await self._accept(data)) is not None]
+                frames: list[GuestFrame] = []
+                for data in raw:
+                    if self._finished:
+                        break  # threads may still print while the process ends
+                    small = len(data) <= ASIDE_BYTES
+                    frame = decode_frame(data) if small else await self._aside.run(len(data), decode_frame, data)
+                    if (accepted := self._accept(frame, data)) is not None:
+                        frames.append(accepted)
                 frames = self._with_written(frames, over=not raw and self._channel.ended)
             except RunError as error:
                 self._fail(error)
@@ -257,11 +264,8 @@ class ConfinedProcess:
             self._on_violation()
         self._limit = self._limit or self._channel.crossed
 
-    async def _accept(self, raw: bytes) -> GuestFrame | None:
+    def _accept(self, frame: GuestFrame, raw: bytes) -> GuestFrame | None:
         """Return a frame to pass on; None for one that is dropped."""
-        if self._finished:
-            return None  # threads may still print while the process ends
-        frame = decode_frame(raw) if len(raw) <= ASIDE_BYTES else await self._aside.run(len(raw), decode_frame, raw)
         if isinstance(frame, Ready) or not self._started:
             raise ProtocolViolation(f"the guest sent {type(frame).__name__.lower()} where none is due")
         if isinstance(frame, Log):

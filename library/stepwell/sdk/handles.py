@@ -4,9 +4,8 @@ Every call is journalled. In async code these block too and return values, so th
 `await tools.x()` both work; `ctx.step(tools.x, ...)` runs beside other branches.
 """
 
-import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stepwell.sdk.runtime import drive, runtime
@@ -32,10 +31,10 @@ class HostFunction:
         """Make the call; other branches go on meanwhile where the current code is async."""
         return await self._make(args, kwargs, block=False)
 
-    async def _make(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, block: bool) -> Any:
+    def _make(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, block: bool) -> Coroutine[Any, Any, Any]:
         rt = runtime()
         bound_args, bound_kwargs = self._bind(*args, **kwargs) if self._bind else ([*args], kwargs)
-        return await rt.call(self.kind, self.name, bound_args, bound_kwargs, rt.scope().key(self.name), block=block)
+        return rt.call(self.kind, self.name, bound_args, bound_kwargs, rt.scope().key(self.name), block=block)
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -58,10 +57,8 @@ class ToolPath(HostFunction):
                 "tools.search",
                 lambda query, limit=5: ([], {"query": query, "limit": limit, "prefix": self.name}),
             )
-        return _tool_path(f"{self.name}.{part}")
-
-
-_tool_path = functools.lru_cache(maxsize=1024)(ToolPath)
+        found = self.__dict__[part] = ToolPath(f"{self.name}.{part}")  # the next time it is found without this
+        return found
 
 
 class ToolsHandle:
@@ -73,7 +70,8 @@ class ToolsHandle:
     def __getattr__(self, name: str) -> ToolPath:
         if name.startswith("_"):
             raise AttributeError(name)
-        return _tool_path(name)
+        found = self.__dict__[name] = ToolPath(name)
+        return found
 
     def call(self, tool: str, /, **kwargs: Any) -> Any:
         """Call a tool by its dotted name."""

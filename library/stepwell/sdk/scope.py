@@ -7,6 +7,7 @@ not when it is awaited, so that the order in which branches happen to run cannot
 """
 
 import contextvars
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,7 @@ def check_place(key: str) -> str:
     return key
 
 
+@functools.lru_cache(maxsize=1024)
 def escape(name: str) -> str:
     """Return `name` without the characters that have a meaning in keys."""
     return name.translate(_ESCAPES)

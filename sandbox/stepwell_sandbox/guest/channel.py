@@ -12,7 +12,7 @@ from stepwell_sandbox.wire import HEADER
 READ_BYTES = 65536
 # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
 _to_json = quick_encoder(json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False))
-_from_json = json.JSONDecoder().raw_decode
+_from_json = json.JSONDecoder().scan_once
 
 
 class Channel:
@@ -81,7 +81,7 @@ class Channel:
                 os.read(self._waker, READ_BYTES)
             else:
                 self._fill()
-        return self._split()
+        return self._split() if self._buffer else []
 
     def wake(self) -> None:
         """Make a waiting `receive` return; from any thread."""
@@ -107,7 +107,7 @@ class Channel:
             end = start + HEADER.size + size
             if len(buffer) < end:
                 break
-            frames.append(_from_json(str(buffer[start + HEADER.size : end], "utf-8"))[0])
+            frames.append(_from_json(str(buffer[start + HEADER.size : end], "utf-8"), 0)[0])
             start = end
         if start:
             del buffer[:start]

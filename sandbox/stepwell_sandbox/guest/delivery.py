@@ -91,8 +91,9 @@ class Delivery:
                 if record is None:
                     self.held[pending.key] = label, line
                 return False
-            frame: dict[str, Any] = {"t": "call", "key": pending.key, "kind": pending.kind, "name": name}
-            frame |= {"args": encoded, "line": line}
+            frame: dict[str, Any] = {
+                "t": "call", "key": pending.key, "kind": pending.kind, "name": name, "args": encoded, "line": line
+            }  # fmt: skip
             if step:
                 frame["step"] = step
             if delay_s:
@@ -258,8 +259,8 @@ class Delivery:
         else:
             self.channel.mark(pending.mark, pending.key)
 
-    async def _outcome(self, pending: Pending, *, block: bool = False) -> None:
-        if block or self.blocking() or (not pending.ordered and not self.loop.runs_here()):
+    async def _outcome(self, pending: Pending) -> None:
+        if self.blocking() or (not pending.ordered and not self.loop.runs_here()):
             self._block(pending)
             return
         if pending.done and not pending.ordered:

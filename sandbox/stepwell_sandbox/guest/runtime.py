@@ -74,7 +74,10 @@ class GuestRuntime(Delivery):
             encoded["kwargs"] = {k: codec.encode(v, f"argument {k!r} of {name}") for k, v in kwargs.items()}
         pending = Pending(key, kind, ordered=scope.ordered if ordered is None else ordered)
         self.ask(pending, name, encoded, step=scope.step, block=block)
-        await self._outcome(pending, block=block)
+        if block:
+            self._block(pending)
+        else:
+            await self._outcome(pending)
         return pending.take()
 
     def find_attempts(self, key: str) -> tuple[int, int]:
