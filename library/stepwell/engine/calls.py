@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -182,7 +182,7 @@ class Calls:
     ) -> Answer:
         tools = self._services.tools
         if not doubtful:  # before its intent: one that dies while it waits was not sent
-            await turn.enter_async_context(self._services.throttle.turn(tools.limits(spec.name)))
+            await self._take_turn(spec, turn)
         if entry is None:
             entry = (
                 self._book.draft(call, digest) if spec.repeatable else self._book.open(call, digest, bytes(call.args))
@@ -197,14 +197,13 @@ class Calls:
                 decided = await self._in_doubt(call, entry, digest, spec, arguments)
                 if decided is not None:
                     return decided
-                await turn.enter_async_context(self._services.throttle.turn(tools.limits(spec.name)))
+                await self._take_turn(spec, turn)
             began = time.monotonic()
             self._book.event("call.started", {"call": call.name, "key": call.key})
             await self._book.settled()
             try:
-                async with self._in_flight(call.key):
-                    with telling(self._book, call) as tell:
-                        given = await tools.call(spec, arguments, replace(context, tell=tell))
+                with self._in_flight(call.key), telling(self._book, call) as tell:
+                    given = await tools.call(spec, arguments, replace(context, tell=tell))
                 answer = await self._aside.run(_size(given), give, given)
             except HostNeeded:
                 raise
@@ -252,8 +251,12 @@ class Calls:
             earlier = self._book.earlier_effect(call.key, label)
         return earlier
 
-    @asynccontextmanager
-    async def _in_flight(self, key: str) -> AsyncGenerator[None, None]:
+    async def _take_turn(self, spec: ToolSpec, turn: AsyncExitStack) -> None:
+        if limits := self._services.tools.limits(spec.name):
+            await turn.enter_async_context(self._services.throttle.turn(limits))
+
+    @contextmanager
+    def _in_flight(self, key: str) -> Generator[None, None, None]:
         flying: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flying[key] = flying
         try:

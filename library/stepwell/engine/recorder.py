@@ -172,6 +172,9 @@ class Recorder:
             if not runs.holds(connection, lease.run_id, self._worker, lease.epoch):
                 lost[lease] = Fenced(f"run {lease.run_id} is held by another process now")
                 continue
+            if len(cycle.batches) == 1:
+                batch.write(connection)
+                break
             # One run's bad write must not take back what the others have written.
             connection.execute("SAVEPOINT run")
             try:

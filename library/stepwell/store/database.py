@@ -6,6 +6,7 @@ that wait for the same connection share a hop and a transaction (`together`).
 """
 
 import asyncio
+import functools
 import os
 import shutil
 import sqlite3
@@ -31,8 +32,14 @@ WAL_AUTOCHECKPOINT_PAGES = 4000  # 16 MiB at 4 KiB pages; a checkpoint costs an 
 class _Connection(aiosqlite.Connection):
     """An aiosqlite connection that can run a function in its thread."""
 
-    async def run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._execute(fn, self._conn)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    def run(self, fn: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        # As `_execute`, without a task of its own for each.
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._running and self._connection is not None:
+            self._tx.put_nowait((done, functools.partial(fn, self._connection)))
+        else:
+            done.set_exception(ValueError("Connection closed"))
+        return done
 
 
 class Database:

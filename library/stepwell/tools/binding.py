@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from stepwell.tools.validating import Validator
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 def make_validator(spec: ToolSpec) -> "Validator":
     """Return the validator of the tool's arguments."""
     from stepwell.tools.validating import CheckedSchema  # noqa: PLC0415  a twentieth of the start of a server
@@ -67,7 +70,7 @@ def _unsendable(arguments: JsonObject) -> list[str]:
     mistakes: list[str] = []
     for name, value in arguments.items():
         try:
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            _as_json(value).encode()
         except (TypeError, ValueError, RecursionError) as error:
             mistakes.append(f"{name} cannot be sent as JSON: {error}")
     return mistakes

@@ -181,7 +181,8 @@ class Toolbox:
         entry = self._find(name)
         if entry is None:
             raise _unknown(name)
-        spec = replace(entry.spec, policy=self._rules.policy_for(entry.spec, caller))
+        policy = self._rules.policy_for(entry.spec, caller)
+        spec = entry.spec if policy == entry.spec.policy else replace(entry.spec, policy=policy)
         if spec.policy == "deny":
             raise _denied(name)
         if not self._rules.dynamic and not names_tool(caller.tools, name):

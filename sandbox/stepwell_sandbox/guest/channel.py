@@ -12,7 +12,8 @@ from stepwell_sandbox.wire import HEADER
 READ_BYTES = 65536
 # Values come from the codec, which has no lone surrogates; texts of errors and logs may have.
 _to_json = quick_encoder(json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False))
-_from_json = json.JSONDecoder().scan_once
+_decoder: Any = json.JSONDecoder()
+_from_json = _decoder.scan_once
 
 
 class Channel:
