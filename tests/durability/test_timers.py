@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stepwell.engine import alarms, waiting
+from stepwell.engine.alarms import Alarms
 from stepwell.model import RunStatus
 from stepwell.store import runs
 from stepwell.store.database import open_database
@@ -134,6 +135,21 @@ async def test_scenario_20_a_process_that_waits_for_a_timer_goes_by_the_clock_as
         run = await session.wait(run, 60)
 
     assert run.output == "woke"
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_comes_also_behind_one_that_nobody_waits_for_any_more():
+    kept, loop = Alarms(), asyncio.get_running_loop()
+    given_up, first, second = (loop.create_future() for _ in range(3))
+    kept.add(time.time() + 0.01, given_up)
+    given_up.cancel()
+    await asyncio.sleep(0)  # it is told
+    now = time.time()
+    kept.add(now + 0.04, second)
+    kept.add(now + 0.02, first)
+    async with asyncio.timeout(20):
+        await first
+        await second
 
 
 RACE = """

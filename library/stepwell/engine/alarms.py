@@ -19,28 +19,32 @@ class Alarms:
         self._numbers = itertools.count()
         self._live = 0
         self._timer: asyncio.TimerHandle | None = None
+        """Set for the first of those that wait, or earlier."""
 
     def add(self, at: float, future: "asyncio.Future[Any]") -> None:
         """Give the future the result None at `at`, in unix seconds, unless it is done by then."""
         if len(self._waiting) > 2 * self._live + SPARE:
             self._waiting = [each for each in self._waiting if not each[2].done()]
             heapq.heapify(self._waiting)
-        first = self._waiting[0][0] if self._waiting else None
         heapq.heappush(self._waiting, (at, next(self._numbers), future))
         self._live += 1
         future.add_done_callback(self._done)
-        if first is None or at < first:
-            self._look_in(at - time.time())
+        if self._timer is None or self._waiting[0][2] is future:
+            self._set()
 
     def _done(self, _: "asyncio.Future[Any]") -> None:
         self._live -= 1
-        if not self._live and self._timer is not None:
-            self._timer.cancel()
+        if not self._live:
+            self._waiting.clear()
+            self._set()
 
-    def _look_in(self, seconds: float) -> None:
+    def _set(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(min(max(0.0, seconds), CLOCK_S), self._look)
+            self._timer = None
+        if self._waiting:
+            left = min(max(0.0, self._waiting[0][0] - time.time()), CLOCK_S)
+            self._timer = asyncio.get_running_loop().call_later(left, self._look)
 
     def _look(self) -> None:
         now, woken = time.time(), 0
@@ -49,5 +53,4 @@ class Alarms:
             if not future.done():
                 future.set_result(None)
                 woken += 1
-        if self._live and self._waiting:
-            self._look_in(self._waiting[0][0] - now)
+        self._set()
