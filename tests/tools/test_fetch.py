@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stepwell.errors import ToolFailure
-from stepwell.tools import NetworkPolicy, OutcomeUnknown, open_toolbox
+from stepwell.ports import KeyPlace
+from stepwell.tools import NetworkPolicy, OutcomeUnknown, ToolRules, open_toolbox
 from stepwell.tools.connect import open_client
 from tools.loopback import LoopbackIsPublic, Received, Site, Zone, call, local
 
@@ -203,6 +204,10 @@ async def test_request_returns_status_headers_text_and_json(site: Site) -> None:
 
 async def test_request_sends_json_text_and_headers_and_nothing_by_itself(site: Site) -> None:
     site.echo("/echo")
+    rules = ToolRules(keys={"http.request": KeyPlace("header", "Idempotency-Key")})
+    async with open_toolbox(network=local(), rules=rules) as box:
+        keyed = await call(box, "http.request", "POST", site.url("/echo"), headers={"idempotency-key": "mine"})
+    assert [line for line in keyed["text"].split("\n") if "idempotency" in line] == ["idempotency-key: key1"]
     async with open_toolbox(network=local()) as box:
         sent = await call(box, "http.request", "POST", site.url("/echo"), json={"a": "ü"})
         text = await call(

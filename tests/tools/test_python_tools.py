@@ -152,3 +152,13 @@ async def test_a_key_as_an_argument_is_not_the_workflows(tmp_path: Path) -> None
         assert await box.call(spec, bound, CONTEXT) == CONTEXT.idempotency_key
         with pytest.raises(ToolFailure, match="has no argument 'request_id'"):
             box.bind(spec, [], {"item": "tea", "request_id": "mine"})
+    # Where nothing would be sent, a call that is made again is a second order.
+    for place in (KeyPlace("header", "Idempotency-Key"), KeyPlace("meta", "key"), KeyPlace("argument", "id")):
+        async with open_toolbox(
+            modules=[PythonModule("own", file=tmp_path / "own.py")], rules=ToolRules(keys={"own.*": place})
+        ) as box:
+            await box.prepare()
+            spec = box.find_tool("own.order")
+            assert spec is not None
+            assert (spec.repeatable, spec.key_place) == (False, None)
+            assert box.problems == ("[idempotency]: own.order cannot take the key there; such calls are not repeated",)

@@ -2,6 +2,8 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -343,3 +345,36 @@ async def test_artifacts_take_enums_and_refuse_malformed_bytes(home: Path):
     assert run.output[0] == {"base64": "ZGF0YQ=="}
     assert run.output[1] == {"kind": "report"}
     assert "no base64" in run.output[2]
+
+
+ODD = """
+from stepwell import ToolError
+
+def send(name):
+    return tools.http.request("POST", url + name, body="x")["json"]
+
+def run(address: str) -> list:
+    global url
+    url = address
+    try:
+        return [send("half"), send("deep")]
+    except ToolError as error:
+        return [error.code, str(error)]
+"""
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_no_journal_can_hold_is_an_answer_all_the_same(home: Path, outside: Outside):
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    answers = {"half": {"cut": "to \ud83d"}, "deep": deep}
+    with patch.object(outside, "effect", lambda path, _: answers[path.rpartition("/")[2]]):
+        async with Session(home) as session:
+            await session.add_workflow("odd", ODD)
+            run = await session.run("odd", address=outside.url + "/effect/")
+            await session.add_workflow("half", ODD.replace(', send("deep")', ""))
+            half = await session.run("half", address=outside.url + "/effect/")
+    assert (run.status, run.output[0]) == ("completed", "bad_answer")
+    assert "nested too deeply" in run.output[1]
+    assert half.output == [{"cut": "to \ufffd"}]

@@ -20,7 +20,7 @@ from stepwell.engine.doubting import answer_doubt, doubt_wait
 from stepwell.engine.gating import gate_key, pass_gate
 from stepwell.engine.inquiring import make_asker
 from stepwell.engine.keeping import Saver
-from stepwell.engine.outcome import Answer, child_answer, give, refuse, refused, tool_failed
+from stepwell.engine.outcome import Answer, child_answer, give, refuse, refused, tool_answered, tool_failed
 from stepwell.engine.services import Services
 from stepwell.engine.state import answer_state
 from stepwell.engine.stored import act_on_artifact, query_artifact, read_artifact
@@ -204,7 +204,7 @@ class Calls:
             try:
                 with self._in_flight(call.key), telling(self._book, call) as tell:
                     given = await tools.call(spec, arguments, replace(context, tell=tell))
-                answer = await self._aside.run(_size(given), give, given)
+                answer = await self._aside.run(_size(given), tool_answered, call.name, given)
             except HostNeeded:
                 raise
             except ToolFailure as error:

@@ -37,6 +37,29 @@ def give(value: Json) -> Answer:
     return Answer(encode_plain(value))
 
 
+def tool_answered(tool: str, value: Json) -> Answer:
+    """Answer with what a tool has given: the call was made, so whatever it is, it is an answer."""
+    try:
+        try:
+            return give(value)
+        except UnicodeEncodeError:
+            return give(_mended(value))
+    except RecursionError:
+        message = f"{tool}: the call was made, and its answer is nested too deeply to be kept"
+        return refuse("ToolError", message, "bad_answer", tool=tool, retryable=False)
+
+
+def _mended(value: Json) -> Json:
+    """Replace halves of surrogate pairs, as programs leave them that cut texts by UTF-16."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value
+
+
 def encode_plain(value: Json) -> bytes:
     """Return plain JSON as codec JSON: an object that happens to have the key `$` is escaped."""
     return msgspec.json.encode(_escape(value))

@@ -41,6 +41,8 @@ class ToolSpec:
     """What becomes of a call whose answer was lost and that may not be repeated."""
     ask_s: float | None = None
     """How long is asked, until it fails; None: for ever."""
+    takes_key: tuple[Literal["header", "meta"], ...] = ()
+    """Where it can take the idempotency key, beside in an argument that it has."""
     key_place: KeyPlace | None = None
     """Where the idempotency key goes, as the operator says; None: nowhere."""
     origin: str = ""

@@ -15,6 +15,7 @@ from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, ToolSpec
 from stepwell.tools.bodies import decode_text, is_binary
+from stepwell.tools.headers import with_own
 from stepwell.tools.messages import clean, excerpt, failure
 from stepwell.tools.network import NetworkPolicy, Refused, read_url
 from stepwell.tools.processes import Command, Ended, run_command
@@ -43,6 +44,7 @@ class CommandTool:
             read_only=self._recipe.read_only,
             idempotent=self._recipe.idempotent,
             destructive=self._recipe.destructive,
+            takes_key=("header",) if "headers" in self._recipe.takes else (),
         )
 
     def check(self, arguments: JsonObject) -> None:
@@ -67,7 +69,7 @@ class CommandTool:
                 hint=self._file.install,
             )
         if context.headers and "headers" in self._recipe.takes:
-            arguments = arguments | {"headers": {**arguments.get("headers", {}), **context.headers}}
+            arguments = arguments | {"headers": with_own(arguments.get("headers", {}), context.headers)}
         invocation = await self._invocation(arguments, self._network.with_hosts(context.hosts))
         async with self._slots:
             ended = await self._run(spec, program, invocation, context.idempotency_key)

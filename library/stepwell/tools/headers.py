@@ -1,6 +1,7 @@
 """Request headers from a workflow."""
 
 import re
+from collections.abc import Mapping
 
 from stepwell.model import JsonObject
 from stepwell.tools.network import Refused
@@ -41,3 +42,9 @@ def check_headers(headers: JsonObject) -> dict[str, str]:
         if not value.isascii():
             raise Refused(f"the value of the header {name} must be ASCII", code="invalid_arguments")
     return {name: value.strip() for name, value in headers.items()}
+
+
+def with_own(headers: JsonObject, own: Mapping[str, str]) -> JsonObject:
+    """Return headers with those of the host, which take the place of others of the same name."""
+    names = {name.lower() for name in own}
+    return {name: value for name, value in headers.items() if name.lower() not in names} | dict(own)

@@ -59,13 +59,22 @@ class ToolRules:
         """Return the tool as workflows get it. Destructive tools need approval unless a rule says otherwise."""
         policy = _last_match(self.policy, spec.name) or ("approve" if spec.destructive else "allow")
         rule = _last_match(self.in_doubt, spec.name)
-        if (place := _last_match(self.keys, spec.name)) is not None and not spec.read_only:
+        place = self._key_place(spec)
+        if place is not None and _takes_key(spec, place):
             spec = keyed(spec, place)
         if rule is None:
             return replace(spec, policy=policy)
         if rule.action == "retry":
             return replace(spec, policy=policy, idempotent=spec.idempotent or not spec.read_only)
         return replace(spec, policy=policy, read_only=False, idempotent=False, on_doubt=rule.action, ask_s=rule.ask_s)
+
+    def loses_key(self, spec: ToolSpec) -> bool:
+        """Whether the tool cannot take the idempotency key where a rule says; it is then as without that rule."""
+        place = self._key_place(spec)
+        return place is not None and not _takes_key(spec, place)
+
+    def _key_place(self, spec: ToolSpec) -> KeyPlace | None:
+        return None if spec.read_only else _last_match(self.keys, spec.name)
 
     def policy_for(self, spec: ToolSpec, caller: Caller) -> Policy:
         """Return the policy of a tool, as `apply` gave it, for one workflow.
@@ -107,6 +116,12 @@ def keyed(spec: ToolSpec, place: KeyPlace) -> ToolSpec:
         shown = {name: each for name, each in known.items() if name != place.name}
         schema = schema | {"properties": shown, "required": required}
     return replace(spec, schema=schema, idempotent=True, key_place=place)
+
+
+def _takes_key(spec: ToolSpec, place: KeyPlace) -> bool:
+    if place.kind == "argument":
+        return place.name in (spec.schema.get("properties") or {})
+    return place.kind in spec.takes_key
 
 
 def with_key(spec: ToolSpec, arguments: JsonObject, context: CallContext) -> tuple[JsonObject, CallContext]:

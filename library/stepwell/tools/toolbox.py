@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stepwell.tools.validating import Validator
 
 MAX_TRIED = 4  # sources that are tried at one time
+MAX_NAMED = 5  # tools, in one text
 PREPARE_S = 10.0  # for all listings; a server that is slower is there the next time
 
 
@@ -95,7 +96,14 @@ class Toolbox:
     @property
     def problems(self) -> tuple[str, ...]:
         """What the operator should mend: files that were skipped, commands and servers that cannot be started."""
-        return (*self._open().problems, *(part.source.problem for part in self._parts.values() if part.source.problem))
+        found = [*self._open().problems, *(p.source.problem for p in self._parts.values() if p.source.problem)]
+        known = [self._fixed, *(self._known(part) for part in self._parts.values())]
+        lost = [name for entries in known for name, e in entries.items() if self._rules.loses_key(e.tool.spec)]
+        if lost:
+            more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+            names = ", ".join(lost[:MAX_NAMED])
+            found.append(f"[idempotency]: {names}{more} cannot take the key there; such calls are not repeated")
+        return tuple(found)
 
     async def prepare(self, name: str = "") -> None:
         """Learn the listing of the source that has the tool, of all if the name is empty."""

@@ -8,7 +8,7 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports import CallContext, ToolSpec
 from stepwell.tools.bodies import is_binary
 from stepwell.tools.exchange import SAFE_METHODS, Request, WebClient, http_failure, translated
-from stepwell.tools.headers import HEADERS_SCHEMA, check_headers
+from stepwell.tools.headers import HEADERS_SCHEMA, check_headers, with_own
 from stepwell.tools.messages import failure, invalid
 from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
 from stepwell.tools.readable import readable_text
@@ -77,6 +77,7 @@ REQUEST = ToolSpec(
         "additionalProperties": False,
     },
     returns="{status: int, headers: dict, text: str, json: Any}",
+    takes_key=("header",),
 )
 
 
@@ -140,7 +141,7 @@ class RequestTool:
     async def call(self, spec: ToolSpec, arguments: JsonObject, context: CallContext) -> Json:
         """Return status, headers, text and, for JSON answers, the decoded value; no status is an error."""
         web = self._web.within(self._web.network.with_hosts(context.hosts))
-        given = arguments | {"headers": {**arguments.get("headers", {}), **context.headers}}
+        given = arguments | {"headers": with_own(arguments.get("headers", {}), context.headers)}
         request = self._request(given, _checked_target(self.spec.name, web.network, arguments["url"]))
         timeout_s = float(arguments.get("timeout", TIMEOUT_S))
         name = self.spec.name

@@ -90,6 +90,7 @@ class OpenApiSource(LoadedSource):
             read_only=operation.method in READ_ONLY,
             idempotent=operation.method in ("PUT", "DELETE"),
             destructive=operation.method == "DELETE",
+            takes_key=("header",),
             origin=clean(f"{operation.method} {operation.path} of {self._api.name}", 200),
         )
         chosen = choose(operation.needs, list(schemes)) or ()

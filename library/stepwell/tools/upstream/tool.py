@@ -61,6 +61,7 @@ class UpstreamTool:
             read_only=read_only,
             idempotent=listed.hints.get("idempotentHint") is True and not read_only,
             destructive=listed.hints.get("destructiveHint") is True and not read_only,
+            takes_key=("meta",),
             origin=clean(f"MCP server {server.name}, tool {listed.name}", 200),
         )
 
