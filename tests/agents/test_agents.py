@@ -83,6 +83,7 @@ async def test_an_agent_calls_tools_functions_and_workflows_beside_each_other(ho
         if len(request["messages"]) == 1:
             return Say(
                 "let me see",
+                blocks=({"type": "text", "text": ""}, {"type": "text", "text": " \n"}),
                 calls=(
                     ("double", {"n": 21}),
                     ("fetch", {"url": "nonsense"}),
@@ -107,6 +108,8 @@ async def test_an_agent_calls_tools_functions_and_workflows_beside_each_other(ho
     assert "ToolError" in said
     assert run.step_results["double"] == 42
     assert replayed.difference is None
+    given_back = models.requests[1]["messages"][1]["content"]  # providers refuse texts of nothing
+    assert [block["text"] for block in given_back if block["type"] == "text"] == ["let me see"]
     offered = {tool["name"]: list(tool["input_schema"]["properties"]) for tool in models.requests[0]["tools"]}
     assert "url" in offered["fetch"]
     assert offered["double"] == ["n"]
@@ -420,3 +423,28 @@ async def test_recorded_turns_serve_another_version_without_a_key(
     assert same.difference is not None
     assert same.difference.recorded.startswith("the run") or same.replayed == 2
     assert len(models.requests) == asked
+
+
+SAME = '''
+"""The same question twice, with a person between."""
+from stepwell import Agent
+
+async def run(ctx):
+    agent = Agent("a")
+    said = [(await agent("hi")).output]
+    await ctx.wait_for_user("Go on?")
+    return [*said, (await agent("hi")).output]
+'''
+
+
+async def test_recorded_turns_are_served_in_their_order_over_a_restart(home: Path, models: ModelServer):
+    models.say(Say("one"), Say("two"))
+    async with Session(home) as session:
+        await session.add_workflow("same", SAME)
+        first = await session.run("same")
+        first = await session.wait(await session.answer(first, "yes"))
+        again = await session.wait(await session.start("same", StartOptions(turns_from=first.id)))
+    async with Session(home) as session:
+        again = await session.wait(await session.answer(again, "yes"))
+    assert (first.output, again.output) == (["one", "two"], ["one", "two"])
+    assert len(models.requests) == 2

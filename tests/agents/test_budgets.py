@@ -1,13 +1,15 @@
 """What may be spent: per run, agent and day, checked before a call with the largest cost it could have."""
 
 import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepwell.engine import StartOptions
 from stepwell_server import Session
-from support.models import ModelServer, Say, last_text
+from support.models import Fail, ModelServer, Reply, Say, last_text
 from support.server import LOCAL_HTTP, make_home
 
 pytestmark = pytest.mark.asyncio
@@ -193,3 +195,45 @@ async def test_what_the_cache_has_is_priced_as_such(home: Path, models: ModelSer
     assert request["system"][-1]["cache_control"] == {"type": "ephemeral"}
     assert request["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
     assert last_text(request) == "hi"
+
+
+LONG = '''
+"""A long prompt, and a second turn."""
+from stepwell import Agent
+
+def look() -> str:
+    return "seen"
+
+async def run(ctx):
+    agent = Agent("long", tools=[look], max_tokens=10, fallback_models=["claude-other"])
+    return (await agent("word " * 1000)).output
+'''
+
+
+async def test_what_one_model_has_counted_bounds_no_prompt_of_another(
+    home: Path, models: ModelServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("stepwell.engine.turns.MAX_TRIES", 1)
+    make_home(home, LOCAL_HTTP + models.config("[models.prices.claude-other]\ninput = 1000\noutput = 1000\n"))
+    overloaded = True
+
+    def script(request: dict[str, Any]) -> Reply:
+        if len(request["messages"]) == 1:
+            return Say(calls=(("look", {}),))
+        return Fail(529, "overloaded_error") if overloaded and request["model"] == "claude-test" else Say("done")
+
+    models.script = script
+    async with Session(home) as session:
+        await session.add_workflow("long", LONG)
+        short = await session.wait(await session.start("long", StartOptions(budget_usd=0.01)))
+        assert short.error is not None
+        needed = re.search(r"so \$([0-9.]+) would be needed", short.error.message)
+        assert needed is not None
+        enough = StartOptions(budget_usd=float(needed[1]) + 0.03)  # for the first turn, and no longer prompt after it
+        other = await session.wait(await session.start("long", enough))
+        overloaded = False
+        same = await session.wait(await session.start("long", enough))
+    assert other.error is not None
+    assert (other.error.code, "one turn of claude-other" in other.error.message) == ("budget_exceeded", True)
+    assert (same.status, same.output) == ("completed", "done")
+    assert "claude-other" not in [request["model"] for request in models.requests]
