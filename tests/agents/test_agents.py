@@ -324,12 +324,13 @@ async def run(ctx):
     fresh = (await guide("asked")).output
     await ctx.wait_for_user("Go on?")
     beside = await ctx.parallel(guide.chat("three"), guide.chat("four"))
-    last = await guide.chat("five")
+    last = await ctx.step("five", guide.chat, "five")
     guide.forget()
     return [first, apart, fresh, last, await guide.chat("anew"), await ctx.step("plain", plain)]
 
 def plain():
-    return [guide.chat("a"), guide.chat("b")]
+    ctx.step("inner", guide.chat, "a")
+    return [guide.chat("b"), ctx.step("given")(guide.chat, "c")]
 '''
 
 
@@ -350,11 +351,11 @@ async def test_chats_with_an_agent_are_one_conversation_also_over_restarts(home:
 
     assert run.status == "completed", run.error
     assert run.output == [
-        "one", ["in a step", "in a step still there"], "asked", "one two three four five", "anew", ["a", "a b"],
+        "one", ["in a step", "in a step still there"], "asked", "one two three four five", "anew", ["a b", "a b c"],
     ]  # fmt: skip
     assert replayed.difference is None
-    assert len(models.requests) == 11
-    assert run.tokens_used == 110
+    assert len(models.requests) == 12
+    assert run.tokens_used == 120
 
 
 async def test_a_conversation_is_bounded() -> None:

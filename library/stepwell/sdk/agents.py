@@ -23,7 +23,7 @@ from stepwell.sdk.options import StepOptions
 from stepwell.sdk.runtime import Deferred, drive, runtime
 from stepwell.sdk.schemas import mistakes_in, schema_of
 from stepwell.sdk.scope import enter_scope, leave_scope
-from stepwell.sdk.step import Step
+from stepwell.sdk.step import DESCRIBED, Step
 
 MAX_TURNS = 1000
 MAX_USD = 1_000_000
@@ -255,6 +255,13 @@ class Chat(AgentCall):
         result = await self._agent.ask(self._prompt, key, self._history)
         self.ended(result.content)
         return result.content
+
+
+def _describe_chat(agent: Agent, text: Any, /, **options: Any) -> Chat:
+    return Chat(agent.with_options(options), text)
+
+
+DESCRIBED[Agent.chat] = _describe_chat
 
 
 class AgentsHandle:

@@ -17,6 +17,8 @@ from stepwell.sdk.runtime import Deferred, StepReport, drive, runtime
 from stepwell.sdk.scope import Scope, check_name, check_place, depth_of, enter_scope, leave_scope
 
 NO_WORK: Any = object()
+DESCRIBED: dict[Any, Callable[..., Deferred]] = {}
+"""Methods whose call belongs to the code that makes a step of it, not to the step's attempts; and what describes it."""
 
 
 class Step(Deferred):
@@ -37,7 +39,9 @@ class Step(Deferred):
         check_name(name)
         self._scope = runtime().scope()
         place = self._scope.claim(options.key) if options.key else self._scope.key(name) if key is None else key
-        super().__init__(f"the step {name!r}", line, self._run, check_place(place))
+        check_place(place)
+        self._take(work, args, kwargs)
+        super().__init__(f"the step {name!r}", line, self._run, place)
         self.name = name
         self.span = (0.0, 0.0)
         """When its first attempt began and its result came, in unix seconds; the same on a replay."""
@@ -45,21 +49,24 @@ class Step(Deferred):
         """In `with` form: what the step's result shall be."""
         self.told: Callable[[Step, Any], None] | None = None
         """Called with the result, restored or new."""
-        self._work = work
-        self._args, self._kwargs = codec.settled(args), codec.settled(kwargs)
         self._options = options
         self._is_last = True
-        self._digest = _digest(self._args, self._kwargs)
         self._check_repeatable()
 
     def __call__(self, work: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Give the work: a call, a function with arguments, or a plain value."""
         if self._work is not NO_WORK:
             raise TypeError(f"step {self.name!r} has its work already")
-        self._work, self._args, self._kwargs = work, codec.settled(args), codec.settled(kwargs)
+        self._take(work, args, kwargs)
         self._check_repeatable()
-        self._digest = _digest(self._args, self._kwargs)
         return self.finish() if runtime().blocking() else self
+
+    def _take(self, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        describe = DESCRIBED.get(work.__func__) if inspect.ismethod(work) else None
+        if describe is not None:
+            work, args, kwargs = describe(work.__self__, *args, **kwargs), (), {}
+        self._work, self._args, self._kwargs = work, codec.settled(args), codec.settled(kwargs)
+        self._digest = _digest(self._args, self._kwargs)
 
     def _check_repeatable(self) -> None:
         once = inspect.iscoroutine(self._work) or (isinstance(self._work, Deferred) and not self._work.restartable)
