@@ -164,12 +164,21 @@ async def test_the_idempotency_key_goes_where_the_operator_says(site: Site, docu
         assert site.received[0].headers["idempotency-key"] == CONTEXT.idempotency_key
 
 
+def laughs(merged: str = "") -> str:
+    levels = [f"a{n}: &a{n}\n  {merged}[{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)]
+    return "a0: &a0 {b: c}\n" + "".join(levels)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "neither JSON nor YAML"),
         ("- 1", "no OpenAPI document"),
+        ("[" * 100_000, "nested more than 200 deep"),
+        ("a: &a [*a]", "stands for itself"),
+        (laughs(), "aliases stand for more than"),
+        (laughs("<<: "), "aliases stand for more than"),
         ('{"swagger": "2.0"}', "Swagger 2 is not supported"),
         ('{"openapi": "3.1.0", "paths": {"/x": {"get": {"parameters": 5}}}}', "cannot be read"),
         ('{"openapi": "3.1.0", "paths": {}}', "does not say where the service is"),
@@ -184,6 +193,45 @@ async def test_a_document_that_cannot_be_used_is_named(site: Site, tmp_path: Pat
         await box.prepare("shop.x")
         assert said in box.problems[0]
         assert (await box.missing("shop.x")).code == "not_started"
+
+
+def test_names_of_parameters_and_fields_are_no_words_of_openapi() -> None:
+    fields = {"example": {"type": "string", "example": "x"}, "nullable": {"type": "string", "nullable": True}}
+    parameters = [{"name": "xml", "in": "query", "required": True, "schema": {"default": {"xml": 1}, "xml": {}}}]
+    body = {"content": {"application/json": {"schema": {"properties": fields, "required": ["example"]}}}}
+    get = {"parameters": [{"$ref": "#/paths/~1x/post/parameters/0"}], "responses": {200: {}}}
+    document: Any = {
+        "openapi": "3.0.0",
+        "paths": {"/x": {"get": get, "post": {"parameters": parameters, "requestBody": body}}},
+    }
+    found = {operation.method: operation.schema for operation in read_operations(document).found}
+    assert found["GET"]["properties"] == {"xml": {"default": {"xml": 1}}}
+    assert found["POST"]["properties"]["body"]["properties"] == {
+        "example": {"type": "string"},
+        "nullable": {"type": ["string", "null"]},
+    }
+
+
+def test_what_one_operation_may_have_is_bounded() -> None:
+    many = [{"name": f"p{n}", "in": "query", "schema": {}} for n in range(501)]
+    text = "x" * 60_000
+    wide = [{"name": "p", "in": "query", "schema": {"enum": [text, text]}}]
+    made = read_operations(
+        {"openapi": "3.1.0", "paths": {"/x": {"get": {"parameters": many}, "post": {"parameters": wide}}}}
+    )
+    assert [left.reason for left in made.left_out] == ["it has more than 500 parameters"]
+    assert list(made.found[0].schema["properties"]["p"]) == ["description"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_left_out_of_a_document_that_is_no_yaml_is_named(site: Site, tmp_path: Path) -> None:
+    paths = {"/x": {"get": {"operationId": "x"}}, "/{y}": {"get": {}}}
+    path = tmp_path / "api.json"
+    path.write_text(json.dumps({"openapi": "3.1.0", "info": {"title": "\U0001f600"}, "paths": paths}))
+    async with box_of(site, path) as box:
+        await box.prepare()
+        assert "GET /{y} is left out" in box.problems[0]
+        assert box.find_tool("shop.x") is not None
 
 
 def test_a_document_of_references_without_end_is_bounded() -> None:

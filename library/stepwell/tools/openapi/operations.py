@@ -14,6 +14,7 @@ from stepwell.tools.openapi.styles import Parameter, read_style
 from stepwell.tools.sources import make_identifier
 
 MAX_OPERATIONS = 5000
+MAX_PARAMETERS = 500  # of one operation
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 BODY = "body"
 _SET_ELSEWHERE = {"authorization", "accept", "content-type"}  # by configuration, or by the call itself
@@ -118,7 +119,10 @@ def _read(
     properties: JsonObject = {}
     required: list[str] = []
     parameters: list[Parameter] = []
-    for given in _parameters(document, operation, shared):
+    described_ones = _parameters(document, operation, shared)
+    if len(described_ones) > MAX_PARAMETERS:
+        raise ValueError(f"it has more than {MAX_PARAMETERS} parameters")
+    for given in described_ones:
         name, place = str(given["name"]), str(given["in"])
         argument = make_identifier(name, {*properties, BODY}, ())
         style, explode = read_style(given, place)

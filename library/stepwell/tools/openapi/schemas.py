@@ -1,6 +1,7 @@
 """References and schemas of an OpenAPI document, as JSON Schema of their own."""
 
 import json
+from urllib.parse import unquote
 
 from stepwell.model import Json, JsonObject
 from stepwell.tools.messages import clean
@@ -8,10 +9,13 @@ from stepwell.tools.messages import clean
 MAX_DEFINITIONS = 200  # schemas that one operation may refer to
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_DEPTH = 40
-MAX_PARTS = 50_000  # looked at for one operation: aliases of YAML may stand for more than there is room for
+MAX_DIGITS = 9  # of an index in a reference
 
 # OpenAPI's own words, which say nothing of a value.
 _LEFT_OUT = ("xml", "example", "discriminator", "externalDocs")
+# Their keys are names that the service has chosen, not words.
+_OF_NAMES = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+_OF_VALUES = ("default", "const", "enum", "examples")
 
 
 def resolved(document: JsonObject, value: Json) -> JsonObject:
@@ -40,7 +44,7 @@ def with_definitions(document: JsonObject, schema: JsonObject) -> JsonObject:
     whole = made.rewritten(schema, 0)
     if made.definitions:
         whole["$defs"] = made.definitions
-    if len(json.dumps(whole)) > MAX_SCHEMA_BYTES:
+    if made.is_full or len(json.dumps(whole)) > MAX_SCHEMA_BYTES:
         shown = {name: {"description": "see the service's documentation"} for name in schema["properties"]}
         return {"type": "object", "properties": shown, "required": schema["required"]}
     return whole | {"additionalProperties": False}
@@ -52,21 +56,51 @@ class _Rewriting:
     def __init__(self, document: JsonObject) -> None:
         self._document = document
         self._names: dict[str, str] = {}
-        self._left = MAX_PARTS
+        self._left = MAX_SCHEMA_BYTES
         self.definitions: JsonObject = {}
 
-    def rewritten(self, value: Json, depth: int) -> Json:
-        self._left -= 1
+    @property
+    def is_full(self) -> bool:
+        """Whether it was given up, since the schema is too large."""
+        return self._left < 0
+
+    def rewritten(self, value: Json, depth: int, *, names: bool = False) -> Json:
+        """Return a schema, or with `names` the schemas of an object by name."""
+        self._left -= len(value) if isinstance(value, str) else 1
         if depth > MAX_DEPTH or self._left < 0:
             return {}
         if isinstance(value, list):
             return [self.rewritten(item, depth + 1) for item in value]
         if not isinstance(value, dict):
             return value
+        if names:
+            return {key: self.rewritten(item, depth + 1) for key, item in value.items() if self._counts(key)}
         reference = value.get("$ref")
         if isinstance(reference, str):
             return self._referred(reference, depth)
-        return _of_2020({key: self.rewritten(item, depth + 1) for key, item in value.items()})
+        found: JsonObject = {}
+        for key, item in value.items():
+            if key in _LEFT_OUT or not self._counts(key):
+                continue
+            if key in _OF_VALUES:
+                found[key] = self._copied(item, depth + 1)
+            else:
+                found[key] = self.rewritten(item, depth + 1, names=key in _OF_NAMES)
+        return _of_2020(found)
+
+    def _copied(self, value: Json, depth: int) -> Json:
+        self._left -= len(value) if isinstance(value, str) else 1
+        if depth > MAX_DEPTH or self._left < 0:
+            return None
+        if isinstance(value, list):
+            return [self._copied(item, depth + 1) for item in value]
+        if isinstance(value, dict):
+            return {key: self._copied(item, depth + 1) for key, item in value.items() if self._counts(key)}
+        return value
+
+    def _counts(self, key: Json) -> bool:
+        self._left -= len(key) if isinstance(key, str) else 1  # in YAML `200` is a number
+        return self._left >= 0
 
     def _referred(self, reference: str, depth: int) -> JsonObject:
         name = self._names.get(reference)
@@ -87,8 +121,13 @@ def _look_up(document: JsonObject, reference: str) -> Json:
     found: Json = document
     if not reference.startswith("#/"):
         return None
-    for part in reference[2:].split("/"):
-        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+    for part in unquote(reference[2:]).split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        number = int(key) if key.isascii() and key.isdigit() and len(key) < MAX_DIGITS else -1
+        if isinstance(found, dict):
+            found = found[key] if key in found else found.get(number)
+        else:
+            found = found[number] if isinstance(found, list) and 0 <= number < len(found) else None
     return found
 
 
@@ -99,4 +138,4 @@ def _of_2020(schema: JsonObject) -> JsonObject:
     for word, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(schema.get(word), bool) and schema.pop(word) and bound in schema:
             schema[word] = schema.pop(bound)
-    return {key: item for key, item in schema.items() if key not in _LEFT_OUT}
+    return schema

@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import yaml
@@ -20,6 +21,7 @@ from stepwell.tools.openapi.config import OpenApi
 from stepwell.tools.openapi.operations import BadDocument, LeftOut, Operation, Operations, read_operations
 from stepwell.tools.openapi.security import Scheme, choose, prove
 from stepwell.tools.openapi.tool import OperationTool, Service
+from stepwell.tools.openapi.yaml_text import compose_yaml, read_yaml
 from stepwell.tools.tool import Tool
 from stepwell.tools.upstream.config import MissingVariable, Reveal, expand
 
@@ -28,18 +30,6 @@ MAX_LINES_BYTES = 1024 * 1024  # of a document in which lines are looked for
 MAX_NAMED = 5  # operations that are left out, in one text
 LOAD_S = 30.0
 READ_ONLY = {"GET", "HEAD", "OPTIONS"}
-
-
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_SafeLoader):
-    """Reads what JSON could hold: dates stay texts."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, found) for tag, found in each if not tag.endswith(":timestamp")]
-        for first, each in _SafeLoader.yaml_implicit_resolvers.items()
-    }
 
 
 class OpenApiSource(LoadedSource):
@@ -161,7 +151,7 @@ def _read_file(path: Path) -> bytes:
 def _read(data: bytes, *, identified: bool) -> Operations:
     try:
         text = data.decode("utf-8")
-        document: Any = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)  # noqa: S506  made from the safe one
+        document: Any = json.loads(text) if text.lstrip().startswith("{") else read_yaml(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BadDocument(f"it is neither JSON nor YAML: {error}") from error
     if not isinstance(document, dict):
@@ -174,7 +164,9 @@ def _read(data: bytes, *, identified: bool) -> Operations:
 
 def _name_left_out(data: bytes, left_out: Sequence[LeftOut]) -> str:
     """Say which operations are no tools, with their lines where these can be found in good time."""
-    root = yaml.compose(data, _Loader) if len(data) <= MAX_LINES_BYTES else None
+    root = None
+    with suppress(ValueError, yaml.YAMLError, RecursionError):  # of JSON, not all is YAML
+        root = compose_yaml(data.decode()) if len(data) <= MAX_LINES_BYTES else None
     shown: list[str] = []
     for each in left_out[:MAX_NAMED]:
         line = _find_line(root, ("paths", each.path, each.method))
