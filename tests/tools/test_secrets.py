@@ -242,6 +242,21 @@ def test_keys_numbers_lines_and_logs(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("[secret PIN]") == 3
 
 
+def test_forms_that_other_languages_write_are_found_in_texts_and_structures() -> None:
+    value, redactor = "k<1>&/x+y'\"\\z", Redactor()
+    redactor.learn("S", value)
+    redactor.learn("B", "ÿÿ?>>?>>~~/")
+    php = json.dumps(value).replace("/", "\\/")
+    go = json.dumps(value).replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+    net = r"k\u003C1\u003E\u0026/x\u002By\u0027\u0022\\z"
+    jinja = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;")
+    jinja = jinja.replace('"', "&#34;")
+    encoded = base64.b64encode("ÿÿ?>>?>>~~/".encode()).decode()
+    for form in (php, go, net, jinja, repr(value), encoded.replace("/", "\\/"), quote(encoded, safe="")):
+        assert "[secret" in redactor.text(f"<{form}>"), form
+        assert "[secret" in json.dumps(redactor.value({"a": [f"<{form}>"]})), form
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     value=st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=6, max_size=40),
@@ -254,3 +269,4 @@ def test_whatever_the_secret_is_no_usual_form_of_it_passes(value: str, before: b
     forms = [*list_forms(value)[:4], json.dumps(value), json.dumps(value, ensure_ascii=False), encoded]
     for form in forms:
         assert "[secret S]" in redactor.text(f"<{form}>")
+        assert "[secret S]" in json.dumps(redactor.value([{"k": f"<{form}>"}]))

@@ -10,6 +10,7 @@ import pytest
 from stepwell.model import RunStatus
 from stepwell_server import Session
 from support.outside import Outside
+from support.server import LOCAL_HTTP, make_home
 
 
 async def run_source(home: Path, source: str, /, **inputs: object):
@@ -364,7 +365,12 @@ def run(address: str) -> list:
 
 
 @pytest.mark.asyncio
-async def test_an_answer_that_no_journal_can_hold_is_an_answer_all_the_same(home: Path, outside: Outside):
+@pytest.mark.parametrize("secrets", ["", '[secrets.S]\nenv = "HOME_OF_S"\nhosts = ["127.0.0.1"]\n'])
+async def test_an_answer_that_no_journal_can_hold_is_an_answer_all_the_same(
+    home: Path, outside: Outside, secrets: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME_OF_S", "s3cret-value")
+    make_home(home, LOCAL_HTTP + secrets)
     deep: list[Any] = []
     for _ in range(900):
         deep = [deep]

@@ -22,6 +22,8 @@ class Redactor:
     def __init__(self) -> None:
         self._values: set[tuple[str, str]] = set()
         self._forms: list[tuple[str, str]] = []
+        self._in_json: list[str] = []
+        """The forms as they stand inside of a text of JSON."""
         _live.add(self)
         _guard_logs()
 
@@ -38,6 +40,7 @@ class Redactor:
             known.setdefault(form, f"[secret {name}]")
         # The longest first: a form may be part of another.
         self._forms = sorted(known.items(), key=lambda item: -len(item[0]))
+        self._in_json = list({json.dumps(form, ensure_ascii=False)[1:-1] for form in known})
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
@@ -58,7 +61,7 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         text = json.dumps(value, ensure_ascii=False)
-        return self._inside(value) if any(form in text for form, _ in self._forms) else value
+        return self._inside(value) if any(form in text for form in self._in_json) else value
 
     def ends(self, text: str) -> str:
         """Return a text that was cut, without the part of a secret with which it begins or ends."""
@@ -107,13 +110,28 @@ def list_forms(value: str) -> list[str]:
         forms += [escaped, escaped.replace("%", "%25"), _lower_escapes(escaped)]
     forms += [quote_plus(value), _lower_escapes(quote_plus(value)), repr(value)[1:-1]]
     forms += [json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
-    forms += [html.escape(value), html.escape(value, quote=False), json.dumps(json.dumps(value)[1:-1])[1:-1]]
+    forms += [form.replace("/", "\\/") for form in forms[-2:]]  # PHP
+    forms += [_json(value, "<>&", "04x"), _json(value, "<>&'\"+`", "04X")]  # Go and Ruby, .NET
+    forms += [json.dumps(json.dumps(value)[1:-1])[1:-1], html.escape(value, quote=False)]
+    forms += [escaped := html.escape(value), escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]
     data = value.encode()
-    forms += [data.hex(), data.hex().upper(), *_list_base64(data)]
+    forms += [data.hex(), data.hex().upper()]
+    for encoded in _list_base64(data):
+        forms += [
+            encoded,
+            encoded.replace("/", "\\/"),
+            quote(encoded, safe=""),
+            _lower_escapes(quote(encoded, safe="")),
+        ]
     lines = [line.strip() for line in value.splitlines()]
     if len(lines) > 1:
         forms += [line for line in lines if len(line) >= MIN_LINE]
     return [form for form in dict.fromkeys(forms) if len(form) >= MIN_LENGTH]
+
+
+def _json(value: str, escaped: str, digits: str) -> str:
+    """Return the value as JSON in which these characters are written as numbers."""
+    return "".join(f"\\u{ord(c):{digits}}" if c in escaped else json.dumps(c)[1:-1] for c in value)
 
 
 def _lower_escapes(escaped: str) -> str:

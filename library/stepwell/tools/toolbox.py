@@ -257,7 +257,11 @@ class Toolbox:
             given = await entry.tool.call(entry.spec, filled, self._secrets.guard(context))
         except Exception as error:  # noqa: BLE001  foreign code: its text may hold what was sent
             raise self._secrets.hide(error) from None
-        return await self._secrets.hidden(given)
+        try:
+            return await self._secrets.hidden(given)
+        except RecursionError:
+            said = f"{spec.name}: the call was made, and its answer is nested too deeply to be looked through"
+            raise failure(spec.name, said, code="bad_answer") from None
 
     def _find(self, name: str) -> _Entry | None:
         if (fixed := self._fixed.get(name)) is not None:
