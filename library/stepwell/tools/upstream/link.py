@@ -29,7 +29,7 @@ from stepwell.tools.messages import clean
 from stepwell.tools.upstream.asking import as_inquiry, as_result
 from stepwell.tools.upstream.config import McpServer, MissingVariable, Reveal, expand
 from stepwell.tools.upstream.http import open_http
-from stepwell.tools.upstream.stdio import Child, open_streams, run_child
+from stepwell.tools.upstream.stdio import Child, Replies, Requests, run_child
 from stepwell.tools.upstream.wire import LOST, UNSENT
 
 REST_S = 2.0  # after a start that failed: calls within it get the same error
@@ -145,9 +145,9 @@ class Connection:
             async with open_http(url, values, server.timeout_s) as streams, self._client(streams, ended) as link:
                 yield link
             return
-        async with _child(words, values, server) as child, open_streams(child) as streams:
+        async with _child(words, values, server) as child:
             try:
-                async with self._client(streams, child.ended) as link:
+                async with self._client((Replies(child), Requests(child)), child.ended) as link:
                     yield link
             except NotReached as error:
                 said = await child.last_words()

@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
@@ -83,35 +83,70 @@ async def run_child(
             raise
 
 
-@asynccontextmanager
-async def open_streams(
-    child: Child,
-) -> AsyncGenerator[
-    tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]], None
-]:
-    """Give what the SDK's client reads from and writes to."""
-    to_client, from_server = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-    to_server, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_read, child, to_client)
-        tasks.start_soon(_write, child, from_client)
+class Replies:
+    """What a server says, for the SDK's client to read from."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._messages = _messages(child)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
         try:
-            yield from_server, to_server
-        finally:
-            tasks.cancel_scope.cancel()
-            for stream in (from_server, to_server, to_client, from_client):
-                stream.close()
+            return await anext(self._messages)
+        except BaseException:
+            self._child.ended.set()
+            raise
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message."""
+        try:
+            return await anext(self)
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        self._child.ended.set()
+        await self._messages.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
-async def _read(child: Child, to_client: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-    try:
-        async with to_client:
-            async for message in _messages(child):
-                await to_client.send(message)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-        return  # the client is gone
-    finally:
-        child.ended.set()
+class Requests:
+    """What goes to a server, for the SDK's client to write to."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._turn = asyncio.Lock()
+
+    async def send(self, item: SessionMessage) -> None:
+        """Write one message, when those before have been taken."""
+        stdin = self._child.process.stdin
+        assert stdin is not None
+        text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+        try:
+            async with self._turn:
+                stdin.write(text.encode() + b"\n")
+                await stdin.drain()
+        except OSError as error:
+            self._child.ended.set()
+            raise anyio.BrokenResourceError from error
+
+    async def aclose(self) -> None:
+        """Nothing more will be written; the child's input is closed when it is stopped."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 async def _messages(child: Child) -> AsyncGenerator[SessionMessage | Exception, None]:
@@ -154,20 +189,6 @@ def _refuse(head: bytes, code: int, said: str) -> SessionMessage | None:
         return None
     error = ErrorData(code=code, message=said)
     return SessionMessage(JSONRPCError(jsonrpc="2.0", id=json.loads(found[1]), error=error))
-
-
-async def _write(child: Child, from_client: MemoryObjectReceiveStream[SessionMessage]) -> None:
-    stdin = child.process.stdin
-    assert stdin is not None
-    async with from_client:
-        async for message in from_client:
-            text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
-            try:
-                stdin.write(text.encode() + b"\n")
-                await stdin.drain()
-            except OSError:
-                child.ended.set()
-                return
 
 
 async def _keep_end(child: Child) -> None:
