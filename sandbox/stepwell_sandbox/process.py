@@ -209,13 +209,17 @@ class ConfinedProcess:
         size = 0
         for message in messages:
             if isinstance(message, Outcome):
-                self._pending_bytes -= self._pending.pop(message.id, 0)
+                self.forget(message.id)
                 size += 0 if message.value is None else len(memoryview(message.value))
             elif isinstance(message, Start):
                 self._started = True
                 if self._written is not None:
                     self._written.watch()
         await self._channel.send(size, lambda: _frames(messages))
+
+    def forget(self, call: int) -> None:
+        """A call gets no outcome: it no longer counts as one that waits for it."""
+        self._pending_bytes -= self._pending.pop(call, 0)
 
     def kill(self) -> None:
         """Kill it without waiting for its end."""

@@ -102,6 +102,25 @@ async def test_a_limit_that_the_workflow_handles_does_not_end_it(home: Path) -> 
     assert (await run_with(home, source)).output == "smaller"
 
 
+GIVES_UP = """
+import asyncio
+options = dict(limits=dict(pending_calls=4))
+async def run(ctx):
+    for n in range(9):
+        asked = asyncio.ensure_future(ctx.wait_for_event(f"e{n}"))
+        await ctx.step(f"s{n}", lambda: n)
+        asked.cancel()
+        await asyncio.wait({asked})
+    return n
+"""
+
+
+async def test_calls_that_are_given_up_do_not_count_as_waiting(home: Path) -> None:
+    async with Session(home) as session:
+        run = await session.run_code(GIVES_UP)
+    assert (run.status, run.output) == (RunStatus.COMPLETED, 8)
+
+
 async def test_a_workflow_lowers_limits_and_cannot_raise_them(home: Path) -> None:
     body = "def run(): return 1\n"
     async with Session(home) as session:

@@ -138,6 +138,12 @@ class Book:
         self._room.add(0, len(answer.value or b"") + len(answer.error or ""))
         self._put(entry.settled(status, value=answer.value, error=answer.error, at=time.time()))
 
+    def drop(self, call: Call) -> None:
+        """Note that nobody waits for a call any more."""
+        if call.key not in self.entries:  # which would count: a guest may make and drop calls without end
+            self._room.take_step(ENTRY_BYTES)
+        self.event("call.dropped", {"call": call.name, "key": call.key})
+
     async def transact(self, call: Call, digest: str, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Do something to the store and note its outcome, both in one transaction; return when it is on disk."""
         draft, run_id = self.draft(call, digest), self._lease.run_id

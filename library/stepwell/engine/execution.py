@@ -207,7 +207,7 @@ class Execution:
                     if self._end is not None:
                         return self._end
                     self._answers[frame.id] = frame, answers.start(self._answer(guest, frame, decoded, digest))
-                elif (end := self._take(frame)) is not None:
+                elif (end := self._take(guest, frame)) is not None:
                     return end
                 elif isinstance(frame, frames.Step) and frame.ack:
                     self._open.add(frame.key)
@@ -257,14 +257,14 @@ class Execution:
         self._answered += 1
         await guest.send(frames.Outcome(step.ack, step.finished))
 
-    def _take(self, frame: frames.GuestFrame) -> End | None:
+    def _take(self, guest: GuestProcess, frame: frames.GuestFrame) -> End | None:
         match frame:
             case frames.Step():
                 self._book.step(frame)
             case frames.Mark():
                 self._book.mark(frame.n, frame.key)
             case frames.Drop():
-                self._drop(frame)
+                self._drop(guest, frame)
             case frames.Fired():
                 self._book.fired(frame.key, frame.at, frame.mark)
             case frames.Readings():
@@ -296,7 +296,7 @@ class Execution:
         self._not_undone = frame.failed
         return End(RunStatus.COMPLETED)
 
-    def _drop(self, frame: frames.Drop) -> None:
+    def _drop(self, guest: GuestProcess, frame: frames.Drop) -> None:
         if frame.id not in self._answers:
             entry = self._book.entries.get(frame.key)
             if entry is not None and entry.kind == "event":
@@ -308,10 +308,11 @@ class Execution:
         if sent or call.kind in ("query", "act", "start", "state"):
             return  # it has been sent, and may have its effect: the journal needs its outcome
         del self._answers[frame.id]
+        guest.forget(frame.id)
         self._open.discard(call.key)
         self._waits.void(call)
         task.cancel()
-        self._book.event("call.dropped", {"call": call.name, "key": call.key})
+        self._book.drop(call)
 
     # -- orders from outside, and pauses -----------------------------------------------------------------------------
 

@@ -50,6 +50,10 @@ class GuestProcess(Protocol):
         """Queue messages; wait while the guest reads slower than its buffer allows. A dead guest is ignored."""
         ...
 
+    def forget(self, call: int) -> None:
+        """A call gets no outcome: it no longer counts as one that waits for it."""
+        ...
+
     async def close(self) -> Exit:
         """Kill the whole process tree if it lives, reap it, remove its scratch. Idempotent, bounded to 5 s."""
         ...
