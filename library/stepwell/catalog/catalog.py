@@ -21,8 +21,7 @@ from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import NoPackages, Packages, Tell
 from stepwell.search.document import columns
-from stepwell.search.fulltext import FullText
-from stepwell.search.index import SearchIndex, View
+from stepwell.search.index import SearchIndex, View, view_once
 from stepwell.store import usage
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
@@ -124,7 +123,7 @@ class Catalog:
         """
         check_name(name)
         if self._index is not None and description:
-            self._index.expect(purpose_of(name, as_text(description).strip()))
+            self._index.begin(purpose_of(name, as_text(description).strip()))
         version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
         of_limits = within(version, self._limits)
         wanted = Workflow(
@@ -271,17 +270,17 @@ class Catalog:
 
     async def search(self, query: str, limit: int = 5) -> SearchResult:
         """Return the workflows that fit an intent, best first. Any text is a query; none is an error."""
-        found = await self._viewing(lambda view: search(view, as_text(query), max(1, min(limit, MAX_HITS))))
-        if found.model is not None and found.pending:
-            self._wake()
-        else:
-            self._expect()
+        text = as_text(query)
+        if self._index is not None:
+            self._index.begin(text)
+        found = await self._viewing(lambda view: search(view, text, max(1, min(limit, MAX_HITS))))
+        (self._wake if found.model is not None and found.pending else self._expect)()
         return found
 
     async def _viewing(self, work: Callable[[View], T]) -> T:
         if self._index is not None:
             return await self._index.run(work)
-        return await self._database.read(lambda connection: work(View(FullText(connection))))
+        return await self._database.read(lambda connection: view_once(connection, work))
 
     async def note_lead(self, run_id: str, request: str) -> None:
         """Note the request whose search led to a run; it is learned if the run completes."""

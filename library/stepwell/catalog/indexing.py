@@ -72,6 +72,8 @@ class Indexing:
         self._expected = False
         self._fetching: asyncio.Task[None] | None = None
         self._seen = -1
+        self._look_again = 0.0
+        """For a better model."""
 
     @property
     def models(self) -> Models:
@@ -138,9 +140,13 @@ class Indexing:
         if not self._asked and not await self._database.read(search_vectors.any_workflow):
             return  # an empty home needs no model until somebody asks
         self._asked = False
-        await self._load()
+        # What was just stored waits for no look at the model's files that was made a moment ago.
+        look = fetched or self._models.wanted is None or time.monotonic() >= self._look_again
+        if look:
+            await self._load()
+            self._look_again = time.monotonic() + LOOK_S
         await bring_up_to_date(self._database, self._models, self._lock)
-        self._seen = await self._database.data_version()
+        self._seen = await self._database.data_version() if look else -1
 
     async def _load(self, *, fetch: bool = True) -> None:
         models = self._models

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
 BATCH = 8  # texts of about one length; more at once take more memory and no less time
+_LONGER = 1.25  # times a batch's shortest text may its longest be: all take as long as the longest one
 MAX_QUERY = 1000  # characters
 MAX_TEXT = 3000  # characters, about 700 tokens: the time grows with the square of their number
 _REMEMBERED = 256  # queries
@@ -55,9 +56,12 @@ class Embedder:
         """Return one row for each text, each of length 1."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         rows = np.zeros((len(texts), self.model.dimensions), np.float32)
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
+        start = 0
+        while start < len(order):
+            longest = len(texts[order[start]]) * _LONGER
+            part = [index for index in order[start : start + BATCH] if len(texts[index]) <= longest]
             rows[part] = self._embed([texts[index][:MAX_TEXT] for index in part])
+            start += len(part)
         return rows
 
     def _embed(self, texts: list[str]) -> Matrix:

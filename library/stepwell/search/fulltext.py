@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stepwell.store import search_text as store
 from stepwell.store.search_terms import Terms
 
-READ = 3000  # documents of one word: BM25 weighs about a thousand in a millisecond
+READ = 2000  # documents of one word: BM25 weighs about a thousand in a millisecond
 MIN_RARITY = 1e-6  # FTS5's own floor for words that most documents hold
 
 _BEST = 1000  # kept of a word that more hold
@@ -48,6 +48,12 @@ class FullText:
         self._postings: dict[str, Posting] = {}
         """By term, as the counts."""
         self._kept = 0
+
+    def close(self) -> None:
+        """Give back its memory; the connection is the caller's."""
+        if self._terms is not None:
+            self._terms.close()
+            self._terms = None
 
     def refresh(self) -> None:
         """Take in what has changed: new texts are added to what is kept; after other changes all is read anew."""

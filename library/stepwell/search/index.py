@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -39,6 +40,12 @@ class View:
         return self.text.connection
 
 
+def view_once(connection: sqlite3.Connection, work: Callable[[View], T]) -> T:
+    """Return what `work` returns for words alone, on a connection of the caller's; nothing is kept."""
+    with closing(FullText(connection)) as text:
+        return work(View(text))
+
+
 class SearchIndex:
     """Runs searches one after the other, each on what everybody has committed before it."""
 
@@ -63,8 +70,8 @@ class SearchIndex:
         except sqlite3.OperationalError as error:
             raise unusable(self._path, error) from error
 
-    def expect(self, query: str) -> None:
-        """Begin to make the vector of a query that will soon be searched for."""
+    def begin(self, query: str) -> None:
+        """Begin to make the vector of a query that is about to be searched for. Takes no time."""
         if self._view is not None and (known := self._view.known) is not None:
             known.ask(query)
 
@@ -73,6 +80,7 @@ class SearchIndex:
 
         def close() -> None:
             if self._view is not None:
+                self._view.text.close()
                 self._view.connection.close()
             self._view = self._vectors = None
 

@@ -101,7 +101,7 @@ class ToolRanking:
         if self._filling is not None:
             self._filling.cancel()
         if self._texts is not None:
-            self._thread.submit(self._texts.connection.close)  # behind what works with it
+            self._thread.submit(self._texts.close)  # behind what works with it
         self._thread.shutdown(wait=False)
         self._texts = self._known = None
 
@@ -143,6 +143,11 @@ class _Texts:
         self._specs: dict[int, ToolSpec] = {}
         self._names: dict[str, list[int]] = {}
         self._next = 1
+
+    def close(self) -> None:
+        """Give back their memory."""
+        self.full.close()
+        self.connection.close()
 
     def text(self, id_: int) -> str:
         """Return the text that a tool's vector is of; empty for one that is gone."""
