@@ -23,6 +23,7 @@ SCRIPTS: dict[str, tuple[str, dict[str, Any], str, Any]] = {
         "RATE = 2\ndef a(x):\n    return b(x) * RATE\ndef b(x):\n    return x + 1\ndef c():\n    return 5\na(c())\n",
         {}, "(RATE: int = 2)", 12,
     ),
+    "names that the engine fills": ("ctx = 5\nwf = 2\nctx + wf\n", {}, "()", 7),
     "no value": ("x = compute = len([1])\n", {}, "()", None),
     "one line": ("a = 1; b = [a, 2]; b + [a]\n", {}, "(a: int = 1)", [1, 2, 1]),
     "long texts": ('A = 1\nt = f"""x\n  {A}\n"""\nt + """\n   y"""\n', {}, "(A: int = 1)", "x\n  1\n\n   y"),

@@ -188,7 +188,7 @@ async def test_every_run_has_a_fresh_namespace(home: Path):
 
 @pytest.mark.row("P29")
 @pytest.mark.asyncio
-async def test_artifacts_of_every_kind_survive_the_session(home: Path):
+async def test_artifacts_of_every_kind_survive_the_session(home: Path, monkeypatch: pytest.MonkeyPatch):
     save = (
         "artifacts.save('json', {'a': [1, None]}, description='numbers')\n"
         "artifacts.save('text', 'hello')\nartifacts.save('bytes', b'\\x00\\xff')\nNone\n"
@@ -202,8 +202,11 @@ async def test_artifacts_of_every_kind_survive_the_session(home: Path):
         assert (await session.run_code(save)).error is None
     async with Session(home) as session:
         run = await session.run_code(load)
+        monkeypatch.setattr("stepwell.engine.stored.MAX_LISTED", 1)
+        listed = await session.run_code("artifacts.save('json', 1)\n[a['name'] for a in artifacts.list()]\n")
 
     assert run.error is None
+    assert listed.output == ["json"]
     assert run.output == [{"a": [1, None]}, "hello", True, None, True, ["bytes", "json", "text"], True, False]
 
 

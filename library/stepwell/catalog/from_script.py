@@ -8,10 +8,12 @@ from textwrap import indent
 from typing import TypeAlias
 
 from stepwell.catalog.literal import NotLiteral, read_literal
+from stepwell.catalog.parameters import CONTEXT_NAMES
 from stepwell.catalog.source import parse
 from stepwell.model import Json
 
 _KEPT = frozenset({"options", "triggers"})  # read by Stepwell at the top of a module
+_NO_PARAMETERS = _KEPT | CONTEXT_NAMES  # the engine fills those of the context
 _HINTS: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}
 _Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Import: TypeAlias = ast.Import | ast.ImportFrom
@@ -59,7 +61,7 @@ def _find_parameters(source: str, statements: list[ast.stmt]) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in statements:
         name = _constant_name(node)
-        if name is None or name in _KEPT or name in declared or name.startswith("_") or times[name] > 1:
+        if name is None or name in _NO_PARAMETERS or name in declared or name.startswith("_") or times[name] > 1:
             continue
         assert isinstance(node, ast.Assign | ast.AnnAssign)
         assert node.value is not None

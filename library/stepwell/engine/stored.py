@@ -19,6 +19,7 @@ from stepwell.store.artifacts import Artifact
 from stepwell.store.database import Database
 
 MAX_NAME = 200  # characters
+MAX_LISTED = 1000  # names: with their descriptions and metadata they are in memory
 MAX_METADATA = 16 * 1024  # bytes of JSON: lists of artifacts hold it
 
 
@@ -53,7 +54,7 @@ async def act_on_artifact(database: Database, call: Call, artifact: Artifact, li
 async def query_artifact(database: Database, name: str, kwargs: JsonObject, run_id: str) -> Answer:
     """Load, list, or tell whether one exists. A name of the run itself wins over another run's."""
     if name == "artifacts.list":
-        rows = await database.read(artifacts.list_artifacts)
+        rows = await database.read(lambda c: artifacts.list_artifacts(c, limit=MAX_LISTED))
         return give([describe(row) for row in rows])
     wanted = _name(kwargs)
     found = await database.read(

@@ -58,13 +58,14 @@ def find_artifact(connection: sqlite3.Connection, name: str, run_id: str | None 
     return None if row is None else _read(row)
 
 
-def list_artifacts(connection: sqlite3.Connection, run_id: str | None = None) -> list[Artifact]:
-    """Return the newest artifact of every name, without data."""
+def list_artifacts(connection: sqlite3.Connection, run_id: str | None = None, limit: int = -1) -> list[Artifact]:
+    """Return the newest artifact of every name, without data; with a limit those of the names saved last."""
     rows = connection.execute(
         """SELECT name, run_id, media_type, description, metadata, size, created_at, x'' AS data FROM artifacts
            WHERE id IN (SELECT max(id) FROM artifacts
-                        WHERE deleted_at IS NULL AND (?1 IS NULL OR run_id = ?1) GROUP BY name) ORDER BY name""",
-        (run_id,),
+                        WHERE deleted_at IS NULL AND (?1 IS NULL OR run_id = ?1) GROUP BY name
+                        ORDER BY max(id) DESC LIMIT ?2) ORDER BY name""",
+        (run_id, limit),
     )
     return [_read(row) for row in rows]
 
