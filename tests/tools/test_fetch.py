@@ -225,6 +225,7 @@ async def test_request_sends_json_text_and_headers_and_nothing_by_itself(site: S
     [
         {"Host": "elsewhere"},
         {"Transfer-Encoding": "chunked"},
+        {"Keep-Alive": "5"},
         {"X": "a\r\nInjected: b"},
         {"X": "a\x00"},
         {"X y": "a"},

@@ -334,9 +334,9 @@ class Engine:
             raise NotFound(f"run {run_id} has no artifact {name[:80]!r}", hint=hint)
         return found
 
-    async def artifacts(self, run_id: str | None = None) -> Sequence[Artifact]:
-        """Return the artifacts of a run, or of all, without data."""
-        return await self._database.read(lambda c: artifacts.list_artifacts(c, run_id))
+    async def artifacts(self, run_id: str | None = None, limit: int = -1) -> Sequence[Artifact]:
+        """Return the artifacts of a run, or of all, without data; with a limit those of the names saved last."""
+        return await self._database.read(lambda c: artifacts.list_artifacts(c, run_id, limit))
 
     async def delete_artifact(self, run_id: str, name: str) -> None:
         """Delete what a run saved under that name, all versions of it.

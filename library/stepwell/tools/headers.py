@@ -11,8 +11,12 @@ MAX_VALUE = 8 * 1024  # characters; common servers refuse more
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _FORBIDDEN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# These say where the request goes and where it ends: a workflow that sets them could pass the allow-list by.
-_HOST_OWNED = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
+# These say where the request goes and where it ends: a workflow that sets them could pass the allow-list by. Those of
+# the connection are an error in HTTP/2.
+_HOST_OWNED = {
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "http2-settings", "te",
+    "trailer", "expect",
+}  # fmt: skip
 
 HEADERS_SCHEMA: JsonObject = {
     "type": "object",

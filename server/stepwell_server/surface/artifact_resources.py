@@ -29,7 +29,7 @@ def add_artifacts(server: MCPServer, app: App) -> None:
 
 async def list_artifacts(app: App) -> list[Resource]:
     """Return the newest artifact of every name, the newest ones if there are many."""
-    newest = sorted(await app.engine.artifacts(), key=lambda item: -item.created_at)[:MAX_LISTED]
+    newest = sorted(await app.engine.artifacts(limit=MAX_LISTED), key=lambda item: -item.created_at)
     return [
         Resource(
             uri=f"stepwell://artifact/{item.run_id}/{quote(item.name, safe='')}",
