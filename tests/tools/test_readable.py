@@ -23,6 +23,10 @@ def test_a_page_becomes_text() -> None:
     )
 
 
+def test_letters_that_become_two_in_lower_case_move_nothing() -> None:
+    assert readable_text("İ" * 30 + "<SCRIPT>a</Script>what comes after it") == "İ" * 30 + "what comes after it"
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -15,6 +15,7 @@ _VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "source", "wbr", 
 _NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9]*)")
 _HREF = re.compile(r"""\shref\s*=\s*(?:"([^"]{1,2000})"|'([^']{1,2000})'|([^\s"'>]{1,2000}))""", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}  # of other letters one may become two
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0]+")
 
 
@@ -66,7 +67,7 @@ class _Page:
 def readable_text(source: str) -> str:
     """Return title, headings, paragraphs, lists and links of a page, without markup, scripts and navigation."""
     page = _Page()
-    lowered = source.lower()
+    lowered = source.translate(_LOWER)
     at = 0
     while (start := source.find("<", at)) >= 0:
         page.text(source[at:start])
