@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from stepwell.errors import ToolFailure
 from stepwell.model import Json, JsonObject
@@ -13,6 +14,7 @@ from stepwell.tools.binding import bind_arguments, make_validator
 from stepwell.tools.contents import Contents
 from stepwell.tools.messages import clean
 from stepwell.tools.ranking import ToolRanking
+from stepwell.tools.validating import CheckedSchema
 from tools.loopback import CONTEXT, call, local
 
 CALLER = Caller("flow", "0" * 64)
@@ -257,3 +259,35 @@ async def test_an_approval_is_void_if_the_tool_has_changed_before_the_call_leave
         await box.call(spec, {}, CONTEXT)
     assert source.called == 0
     assert await box.call(box.admit("shop.pay", CALLER), {}, CONTEXT) == "paid"
+
+
+PLAIN: JsonObject = {"type": "object", "properties": {"s": {"type": "string", "title": "S"}, "n": {"type": "number"}}}
+INSIDE = (
+    {"type": "integer"},
+    {"type": "boolean"},
+    {"type": ["string", "null"]},
+    {"type": "string", "maxLength": 1},
+    {},
+    True,
+)
+GIVEN: tuple[Json, ...] = ("x", "long", 1, 1.0, 1.5, True, None, [], {})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"required": ["s"]},
+        {"additionalProperties": False},
+        {"additionalProperties": {"type": "null"}},
+        {"maxProperties": 1},
+    ],
+)
+def test_arguments_fit_as_the_schema_says_whether_it_is_plain_or_not(more: JsonObject):
+    for inside in INSIDE:
+        schema: JsonObject = PLAIN | more | {"properties": {**PLAIN["properties"], "i": inside}}
+        checked, judge = CheckedSchema(schema), Draft202012Validator(schema)
+        values: list[Json] = [{}, [], None, *({name: value} for name in ("s", "n", "i", "other") for value in GIVEN)]
+        values += [{"s": "x", "i": value} for value in GIVEN]
+        for value in values:
+            assert bool(checked.find_errors(value)[0]) is not judge.is_valid(value), (schema, value)

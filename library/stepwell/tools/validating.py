@@ -1,9 +1,10 @@
 """Checks of arguments against schemas that others wrote: they end, fetch nothing, and refuse only what is wrong."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,9 +52,10 @@ class CheckedSchema:
             Draft202012Validator.check_schema(schema)
             kind = _Lenient if "patternProperties" in json.dumps(schema) else _Strict
             self._validator = kind(schema, registry=Registry())
+            self._plain = _read_plain(schema)
         except (SchemaError, Unresolvable, RecursionError):
             # What nobody can read is left to the tool itself.
-            self._validator = None
+            self._validator = self._plain = None
 
     def iter_errors(self, instance: Json) -> "Iterable[ValidationError]":
         """Return the first mismatches; none where the schema cannot be followed, or not in the time that there is."""
@@ -61,7 +63,7 @@ class CheckedSchema:
 
     def find_errors(self, instance: Json) -> "tuple[list[ValidationError], bool]":
         """Return the first mismatches, and whether all was looked at that the time allows."""
-        if self._validator is None:
+        if self._validator is None or (self._plain is not None and self._plain.fits(instance)):
             return [], True
         found: list[ValidationError] = []
         _left.set([MAX_WORK])
@@ -71,6 +73,48 @@ class CheckedSchema:
         except _TooMuchWork:
             return found, False
         return found, True
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """An object of texts, numbers and booleans and no other rules, as most tools take: asked first, for it is quick."""
+
+    types: Mapping[str, frozenset[type]]
+    required: frozenset[str]
+    closed: bool
+
+    def fits(self, instance: Json) -> bool:
+        """Whether the instance certainly fits."""
+        if type(instance) is not dict or not self.required <= instance.keys():
+            return False
+        known = self.types
+        return all(type(value) in known[name] if name in known else not self.closed for name, value in instance.items())
+
+
+def _read_plain(schema: JsonObject) -> _Plain | None:
+    properties, closed = schema.get("properties", {}), schema.get("additionalProperties", True) is False
+    rules = schema.keys() - _SAID
+    if schema.get("type") != "object" or not rules <= _OF_OBJECTS or not isinstance(properties, dict):
+        return None
+    if schema.get("additionalProperties", True) not in (True, False):
+        return None
+    types: dict[str, frozenset[type]] = {}
+    for name, each in properties.items():
+        kind = each.get("type") if isinstance(each, dict) and each.keys() - _SAID == {"type"} else None
+        if not isinstance(kind, str) or kind not in _TYPES:
+            return None
+        types[name] = _TYPES[kind]
+    return _Plain(types, frozenset(schema.get("required", ())), closed)
+
+
+_SAID = frozenset({"$schema", "title", "description", "default", "examples"})
+_OF_OBJECTS = frozenset({"type", "properties", "required", "additionalProperties"})
+_TYPES: dict[str, frozenset[type]] = {
+    "string": frozenset({str}),
+    "integer": frozenset({int}),
+    "number": frozenset({int, float}),
+    "boolean": frozenset({bool}),
+}
 
 
 def _counted(follow: Keyword) -> Keyword:
