@@ -14,7 +14,7 @@ from stepwell.catalog.documents import document_of
 from stepwell.catalog.likeness import Likeness, find_alike, purpose_of, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
-from stepwell.catalog.names import check_name, is_name, near_names
+from stepwell.catalog.names import CANDIDATES, check_name, is_name, near_names
 from stepwell.catalog.search import SearchResult, search
 from stepwell.errors import InvalidArguments, NameTaken, NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
@@ -315,8 +315,8 @@ class Catalog:
     async def _not_found(self, name: str) -> NotFound:
         # Of a large catalogue only part is compared letter by letter, so first what words and meaning find.
         found = await self._viewing(lambda view: search(view, as_text(name)[:MAX_INTENT], MAX_HITS))
-        known = [*(hit.workflow.name for hit in found.items), *(item for item, _ in await self.names())]
-        near = near_names(name, known)
+        some = await self._database.read(lambda c: store.list_some(c, CANDIDATES))
+        near = await asyncio.to_thread(near_names, name, [*(hit.workflow.name for hit in found.items), *some])
         hint = f"Did you mean {' or '.join(near)}?" if near else "Search with search_workflows, or create it."
         return NotFound(f"There is no workflow {name[:60]!a}.", hint=hint)
 

@@ -15,7 +15,7 @@ RESERVED = frozenset(
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_CANDIDATES = 2000  # names compared for a suggestion
+CANDIDATES = 2000  # names compared for a suggestion
 
 
 def check_name(name: str) -> str:
@@ -54,7 +54,7 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     by_lower: dict[str, str] = {}
     for candidate in known:
         by_lower.setdefault(candidate.lower(), candidate)
-        if len(by_lower) == _CANDIDATES:
+        if len(by_lower) == CANDIDATES:
             break
     found = difflib.get_close_matches(name[: 2 * MAX_NAME].lower(), by_lower, n=limit, cutoff=0.6)
     return [by_lower[lower] for lower in found]

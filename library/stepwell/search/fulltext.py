@@ -65,15 +65,17 @@ class FullText:
         if len(changes) > _MAX_CHANGES or (self._added + len(changes)) * _DRIFT > self._total:
             self._forget()
             return
+        self._seen = -1  # what is taken in only in part is read anew
         self._total, self._length = store.count_texts(self.connection)
-        for seq, id_ in changes:
+        for _, id_ in changes:
             text = store.find_text(self.connection, id_) if id_ > self._newest else None
             if text is None:
                 self._forget()
                 return
             self._add(id_, text)
-            self._seen, self._newest = seq, id_
+            self._newest = id_
             self._added += 1
+        self._seen = changes[-1][0]
 
     def total(self) -> int:
         """Return how many documents there are."""

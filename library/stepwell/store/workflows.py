@@ -125,6 +125,12 @@ def list_names(connection: sqlite3.Connection, origin_prefix: str = "") -> list[
     return [(row["name"], row["origin"]) for row in rows]
 
 
+def list_some(connection: sqlite3.Connection, limit: int) -> list[str]:
+    """Return the first names."""
+    rows = connection.execute("SELECT name FROM workflows WHERE deleted_at IS NULL ORDER BY name LIMIT ?", (limit,))
+    return [str(row["name"]) for row in rows]
+
+
 def list_twins(connection: sqlite3.Connection, version: str) -> list[str]:
     """Return the names of the workflows whose current version is this one."""
     rows = connection.execute("SELECT name FROM workflows WHERE version = ? AND deleted_at IS NULL", (version,))
