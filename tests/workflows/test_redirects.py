@@ -128,6 +128,20 @@ async def test_where_no_person_can_allow_it_nobody_is_asked(tmp_path: Path, site
     assert "/in" not in paths(site)
 
 
+async def test_a_secret_does_not_go_along_in_the_address(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "token").write_text("tok-12345+67890")
+    site.redirect("/pass", site.url("/in?key=tok-12345%2B67890", "localhost"))
+    site.redirect("/stay", site.url("/in?key=tok-12345%2B67890", "127.0.0.1"))
+    secrets = Secrets({"TOKEN": SecretRule(FromFile(tmp_path / "token"), hosts=("127.0.0.1",))})
+    network = NetworkPolicy(("127.0.0.1", "localhost"), allow_private=True)
+    async with open_toolbox(network=network, secrets=secrets) as box:
+        with pytest.raises(ToolFailure, match="with a secret in the address") as caught:
+            await call(box, "fetch", site.url("/pass?key={{secret:TOKEN}}", "127.0.0.1"))
+        assert (caught.value.code, paths(site)) == ("not_allowed", ["/pass"])
+        await call(box, "fetch", site.url("/stay?key={{secret:TOKEN}}", "127.0.0.1"))
+        assert paths(site)[1:] == ["/stay", "/in"]
+
+
 async def test_a_host_that_holds_a_secret_is_not_shown_to_anybody(tmp_path: Path, site: Site) -> None:
     (tmp_path / "token").write_text("tok-1234567890")
     site.redirect("/leak", "http://tok-1234567890.example/")

@@ -10,6 +10,7 @@ from stepwell.errors import HostNeeded, ToolFailure
 from stepwell.tools.bodies import BodyBroken, BodyTooLarge, decode_text, is_binary, read_body
 from stepwell.tools.messages import EXCERPT_CHARS, clean, failure
 from stepwell.tools.network import NetworkPolicy, Refused, Target, read_url
+from stepwell.tools.redaction import hide
 from stepwell.tools.tool import OutcomeUnknown
 
 MAX_REDIRECTS = 5
@@ -97,6 +98,10 @@ class WebClient:
             raise Refused(f"{target.shown} redirects to no valid URL: {error}", code="http_error") from error
         except Refused as error:
             raise _redirected(target, error) from error
+        if following.host != target.host and hide(following.url) != following.url:
+            # It is bound to a host, and nobody knows here whether to this one.
+            said = f"to {following.host} with a secret in the address, which was not sent there"
+            raise Refused(f"{target.shown} redirects {said}")
         if not self.network.lists(following.host):
             raise Unlisted(_redirected(target, self.network.not_listed(following.host)), following.host)
         return following
