@@ -10,6 +10,7 @@ from stepwell.errors import ProtocolViolation
 from stepwell.model.text import clean_text
 from stepwell.ports.frames import (
     Call,
+    Compiled,
     Diverged,
     Done,
     Drop,
@@ -164,7 +165,19 @@ def _harmless(frame: GuestFrame) -> GuestFrame:
             frame.recorded, frame.found = harmless_text(frame.recorded), harmless_text(frame.found)
         case Rested():
             frame.found = harmless_text(frame.found)
-        case Ready() | Call() | Drop() | Mark() | Fired() | Readings() | Idle() | Done() | Reached() | Undone():
+        case (
+            Ready()
+            | Compiled()
+            | Call()
+            | Drop()
+            | Mark()
+            | Fired()
+            | Readings()
+            | Idle()
+            | Done()
+            | Reached()
+            | Undone()
+        ):
             pass
     return frame
 

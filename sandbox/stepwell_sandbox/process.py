@@ -16,6 +16,7 @@ from stepwell.model.text import clean_text, cut_text
 from stepwell.ports.frames import (
     PROTOCOL,
     Call,
+    Compiled,
     GuestFrame,
     HostFrame,
     Last,
@@ -123,6 +124,8 @@ class ConfinedProcess:
         self._failure: RunError | None = None
         self._limit: str | None = None
         self._started = False
+        self._tells_code = False
+        """The next frame may be what the source was compiled to: nothing of it has run."""
         self._finished = False
         self._silent = False
         """Nothing more is taken of what is written."""
@@ -212,7 +215,7 @@ class ConfinedProcess:
                 self.forget(message.id)
                 size += 0 if message.value is None else len(memoryview(message.value))
             elif isinstance(message, Start):
-                self._started = True
+                self._started, self._tells_code = True, message.tells_code
                 if self._written is not None:
                     self._written.watch()
         await self._channel.send(size, lambda: _frames(messages))
@@ -270,8 +273,9 @@ class ConfinedProcess:
 
     def _accept(self, frame: GuestFrame, raw: bytes) -> GuestFrame | None:
         """Return a frame to pass on; None for one that is dropped."""
-        if isinstance(frame, Ready) or not self._started:
+        if isinstance(frame, Ready) or not self._started or (isinstance(frame, Compiled) and not self._tells_code):
             raise ProtocolViolation(f"the guest sent {type(frame).__name__.lower()} where none is due")
+        self._tells_code = False
         if isinstance(frame, Log):
             return self._within_output(frame)
         if isinstance(frame, Note):

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from confined import until
-from stepwell.ports.frames import Call, Done, GuestFrame, Idle, Outcome, Replay, Start
+from stepwell.ports.frames import Call, Compiled, Done, GuestFrame, Idle, Outcome, Replay, Start
 from stepwell.ports.sandbox import Limits
 from stepwell_sandbox.open import open_sandbox
 
@@ -81,3 +82,27 @@ async def test_a_process_that_was_kept_shows_its_workflow_nothing_else(tmp_path:
         assert kept[name] == value, name
     assert [type(frame) for frame in others] == [type(frame) for frame in frames]
     assert fresh["looked"] == ["seen", 2]
+
+
+@pytest.mark.asyncio
+async def test_what_a_source_was_compiled_to_is_told_first_and_used_by_the_next_process(tmp_path: Path) -> None:
+    first = Start("r-1", "w", "def run():\n    return 1\n", "run", "function", Raw(b"{}"), "01" * 32, 1.0, 1)
+    async with asyncio.timeout(60), open_sandbox(scratch_root=tmp_path, pool=0) as sandbox:
+
+        async def received(start: Start) -> list[GuestFrame]:
+            process = await sandbox.open(Limits())
+            await process.send(start, Replay([], False))
+            frames: list[GuestFrame] = []
+            while not any(isinstance(frame, Done) for frame in frames):
+                frames += await process.receive()
+            await process.close()
+            return frames
+
+        told, done = await received(replace(first, tells_code=True))
+        assert isinstance(told, Compiled)
+        assert done == Done(Raw(b"1"))
+        other = replace(first, source="def run():\n    return 2\n", tells_code=True)
+        assert await received(replace(other, code=told.code)) == [Done(Raw(b"1"))]
+        compiled, done = await received(replace(other, code="of another Python"))
+        assert isinstance(compiled, Compiled)
+        assert done == Done(Raw(b"2"))

@@ -45,6 +45,7 @@ def run():
     ("attack", "says"),
     [
         ('send({"t": "ready", "protocol": 1})', "ready where none is due"),
+        ('send({"t": "compiled", "code": ""})', "compiled where none is due"),
         ('send({"t": "shutdown"})', "malformed"),
         ('frame(b"{")', "malformed"),
         ('write(b"\\0\\0\\0\\0")', "empty frame"),

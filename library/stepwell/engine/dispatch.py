@@ -214,8 +214,8 @@ class Dispatcher:
                 self._services.orders.notify(run_id)  # it can be parked while its children are queued
 
     async def _claim_some(self, slots: int, now: float) -> list[RunRow]:
-        # Looking costs no write lock; most of the time there is nothing.
-        if not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
+        # Looking costs no write lock; most of the time there is nothing, but not behind a queue.
+        if not self._queue and not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
             self._queue = ""
             return []
         worker, memory, alone = self._services.worker, self._services.memory, not self._held

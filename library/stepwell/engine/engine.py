@@ -122,11 +122,11 @@ class Engine:
                     run = await self.get(run_id)
                     if left <= 0 or await self._rests(run, deadline):  # it may have gone on
                         return run
+                check = asyncio.get_running_loop().call_later(min(left, CHECK_S), news.set)
                 try:
-                    async with asyncio.timeout(min(left, CHECK_S)):
-                        await news.wait()
-                except TimeoutError:
-                    continue
+                    await news.wait()
+                finally:
+                    check.cancel()
 
     async def list(
         self,

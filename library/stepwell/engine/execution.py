@@ -151,7 +151,8 @@ class Execution:
             await begin(
                 guest, self.run, version, self._book.replay(),
                 attempt=self.run.attempts, mode=self._mode, durability="step" if careful else "group",
-                threads=self._limits.values.threads,
+                threads=self._limits.values.threads, code=services.codes.find(version.hash),
+                tells_code=services.codes.wants(version, self._limits.values),
             )  # fmt: skip
             with services.orders.watch(self.run.id) as orders:
                 return await self._serve(guest, orders)
@@ -263,6 +264,8 @@ class Execution:
                 self._book.step(frame)
             case frames.Mark():
                 self._book.mark(frame.n, frame.key)
+            case frames.Compiled():
+                self._services.codes.keep(self.run.version, frame.code)
             case frames.Drop():
                 self._drop(guest, frame)
             case frames.Fired():

@@ -48,11 +48,14 @@ async def begin(
     mode: frames.Mode = "run",
     durability: Durability = "group",
     threads: int = 64,
+    code: str = "",
+    tells_code: bool = False,
 ) -> None:
     """Send a guest what it begins with."""
     start = frames.Start(
         run.id, run.workflow, version.source, version.entry, version.entry_kind, Raw(run.input), run.seed,
         run.clock_at, attempt, run.session_id, run.user_id, list(version.context_parameters), durability, mode, threads,
+        code, tells_code,
     )  # fmt: skip
     await guest.send(start)
     for n, chunk in enumerate(chunks, 1):

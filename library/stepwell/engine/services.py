@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stepwell.engine.compiled import Codes
 from stepwell.engine.live import Signals
 from stepwell.engine.memory import Memory
 from stepwell.engine.recorder import Recorder
@@ -95,5 +96,6 @@ class Services:
     throttle: Throttle
     durability: Durability
     """Of all runs; a module may ask for more."""
+    codes: Codes = field(default_factory=Codes)
     runs: RunControl = field(init=False)
     """Set once, when all parts are there."""

@@ -104,6 +104,15 @@ class Fired(Struct, tag_field="t", tag="fired", forbid_unknown_fields=True):
     mark: int
 
 
+class Compiled(Struct, tag_field="t", tag="compiled", forbid_unknown_fields=True):
+    """What the source was compiled to, if `Start.tells_code`: the first frame, sent before any of it runs.
+
+    The host keeps it unread for later processes of the same version.
+    """
+
+    code: str
+
+
 class Mark(Struct, tag_field="t", tag="mark", forbid_unknown_fields=True):
     """The outcome of `key` was the `n`-th delivered to the workflow's body."""
 
@@ -209,7 +218,7 @@ class Undone(Struct, tag_field="t", tag="undone", forbid_unknown_fields=True):
 
 
 Last = Done | Failed | Terminated | Diverged | Rested | Undone
-GuestFrame = Ready | Call | Drop | Step | Fired | Mark | Readings | Log | Note | Idle | Reached | Last
+GuestFrame = Ready | Compiled | Call | Drop | Step | Fired | Mark | Readings | Log | Note | Idle | Reached | Last
 
 
 # -- from the host -------------------------------------------------------------------------------------------
@@ -236,6 +245,10 @@ class Start(Struct, tag_field="t", tag="start"):
     mode: Mode = "run"
     threads: int = 64
     """How many the workflow may start. The kernel counts the tasks of others too, so its limit is a rough one."""
+    code: str = ""
+    """What another process has compiled the source to; empty if that is not known."""
+    tells_code: bool = False
+    """Whether the guest shall send `Compiled`."""
 
 
 class Recorded(Struct, omit_defaults=True):

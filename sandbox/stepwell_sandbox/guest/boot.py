@@ -3,6 +3,7 @@
 import gc
 import inspect
 import os
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from stepwell_sandbox.guest.runtime import GuestRuntime
 from stepwell_sandbox.wire import GUEST_FD
 
 PROTOCOL = 1
+MAX_CODE = 512 * 1024  # characters; what is larger is compiled each time
 
 
 def main(fd: int = GUEST_FD, packages: str = "", seal: Callable[[], None] | None = None) -> None:
@@ -96,8 +98,8 @@ def _read_start(channel: Channel) -> tuple[dict[str, Any], Replay]:
 def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
     inputs: dict[str, Any] = codec.decode(start["inputs"], find_class)
     script = start["entry_kind"] == "script"
-    module, code = program.load(start["source"], script=script, given=inputs if script else {})
-    names = module.__dict__
+    names = program.load(start["source"], inputs if script else {}).__dict__
+    code = _code(runtime.channel, start, script=script)
     if script:
         value = eval(code, names)  # noqa: S307  the workflow: this process exists to run it
         if inspect.isawaitable(value):
@@ -111,6 +113,16 @@ def _run(runtime: GuestRuntime, start: dict[str, Any]) -> Any:
         return runtime.loop.run(_await_call(call))
     value = call()
     return runtime.loop.run(_await(value)) if inspect.isawaitable(value) else value
+
+
+def _code(channel: Channel, start: dict[str, Any], *, script: bool) -> types.CodeType:
+    known: str = start.get("code", "")
+    if known and (code := program.read_code(known)) is not None:
+        return code
+    code = program.compile_source(start["source"], script=script)
+    if start.get("tells_code") and len(text := program.write_code(code)) <= MAX_CODE:
+        channel.send({"t": "compiled", "code": text})
+    return code
 
 
 async def _run_object(found: Workflow | AgentNode, inputs: dict[str, Any]) -> Any:

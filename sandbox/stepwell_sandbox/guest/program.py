@@ -1,9 +1,12 @@
 """A workflow's source, made into something that can be run."""
 
 import ast
+import base64
 import builtins
+import importlib.util
 import inspect
 import linecache
+import marshal
 import sys
 import types
 import typing
@@ -18,6 +21,7 @@ from stepwell_sandbox.guest.inputs import convert
 
 AWAIT = "__stepwell_await__"
 RESULT = "__stepwell_result__"
+MAGIC = importlib.util.MAGIC_NUMBER.hex()
 HANDLES = ("tools", "workflows", "artifacts", "agents", "ctx")
 
 
@@ -45,8 +49,8 @@ def _awaitable(value: Any) -> Any:
     return value if hasattr(value, "__await__") or inspect.isawaitable(value) else _Passing(value)
 
 
-def load(source: str, *, script: bool, given: dict[str, Any]) -> tuple[types.ModuleType, types.CodeType]:
-    """Return a fresh module with the handles in it, and the code that fills it."""
+def load(source: str, given: dict[str, Any]) -> types.ModuleType:
+    """Return a fresh module with the handles in it."""
     linecache.cache[WORKFLOW_FILE] = (len(source), None, source.splitlines(keepends=True), WORKFLOW_FILE)
     module = types.ModuleType(codec.WORKFLOW_MODULE)
     module.__file__ = WORKFLOW_FILE
@@ -55,11 +59,26 @@ def load(source: str, *, script: bool, given: dict[str, Any]) -> tuple[types.Mod
     names.update({AWAIT: _awaitable, "__builtins__": builtins, "help": describe})
     names.update(given)
     sys.modules[codec.WORKFLOW_MODULE] = module
+    return module
+
+
+def compile_source(source: str, *, script: bool) -> types.CodeType:
+    """Return the code that fills a module."""
     tree = ast.parse(source, WORKFLOW_FILE)
     tree.body = _keep_last_value(tree.body) if script else [node for node in tree.body if not _starts_itself(node)]
     tree = ast.fix_missing_locations(_PlainAwait().visit(tree))
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if script else 0
-    return module, compile(tree, WORKFLOW_FILE, "exec", flags=flags, dont_inherit=True)
+    return compile(tree, WORKFLOW_FILE, "exec", flags=flags, dont_inherit=True)
+
+
+def write_code(code: types.CodeType) -> str:
+    """Return code as text, for another process of the same Python."""
+    return MAGIC + base64.b64encode(marshal.dumps(code)).decode()
+
+
+def read_code(text: str) -> types.CodeType | None:
+    """Return what `write_code` has written, None if that was another Python."""
+    return marshal.loads(base64.b64decode(text[len(MAGIC) :])) if text.startswith(MAGIC) else None  # noqa: S302
 
 
 def _starts_itself(node: ast.stmt) -> bool:
