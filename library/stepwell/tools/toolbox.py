@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_TRIED = 4  # sources that are tried at one time
 MAX_NAMED = 5  # tools, in one text
+WAIT_AT_ONCE = 25
 PREPARE_S = 10.0  # for all listings; a server that is slower is there the next time
 
 
@@ -49,6 +50,8 @@ class _Part:
     source: Source
     revision: int = -1
     entries: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAIT_AT_ONCE))
+    """Of calls that wait until their tool is known; of a thousand a few go on in one turn of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,11 @@ class Toolbox:
                     await asyncio.to_thread(self._open)
         if name:
             part = self._parts.get(name.partition(".")[0])
-            if part is not None and name not in self._fixed:
-                await part.source.prepare("" if name == part.source.name else name)
+            if part is not None and name in self._known(part):
+                await part.source.prepare(name)
+            elif part is not None and name not in self._fixed:
+                async with part.places:
+                    await part.source.prepare("" if name == part.source.name else name)
             return
         looks = [asyncio.create_task(part.source.prepare()) for part in self._parts.values()]
         if looks:

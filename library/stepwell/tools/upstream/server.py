@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 15.0  # how often a tool that is not listed makes the listing be read anew
 LIST_S = 20.0  # for all pages
+WAIT_AT_ONCE = 25  # calls that wait for its start: of a thousand a few go on in one turn of the event loop
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class UpstreamSource:
         self.name = namespace
         self.section = dotted(["mcp_servers", server.name])
         self.revision = 0
+        self._places = asyncio.Semaphore(WAIT_AT_ONCE)
         self.problem = ""
         self._reveal = reveal
         self._file = None if kept is None else kept / f"{namespace}.json"
@@ -76,7 +78,8 @@ class UpstreamSource:
         from stepwell.tools.upstream.link import NotReached  # noqa: PLC0415  loads the SDK, half a second
 
         try:
-            link = await self._connect().get()
+            async with self._places:
+                link = await self._connect().get()
         except NotReached as error:
             self.problem = f"MCP server {self.server.name}: {error}"
             raise failure(
