@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 CLOCK_S = 30.0  # how often the wall clock is looked at: it may be set while the process sleeps
-AT_ONCE = 25  # waits that go on in one turn of the event loop
+AT_ONCE = 10  # waits that go on in one turn of the event loop
 SPARE = 100  # deadlines that are kept although nobody waits for them any more
 
 
