@@ -15,8 +15,6 @@ from stepwell.search.models import Model, Placed
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
-BATCH = 8  # texts of about one length; more at once take more memory and no less time
-_LONGER = 1.25  # times a batch's shortest text may its longest be: all take as long as the longest one
 MAX_QUERY = 1000  # characters
 MAX_TEXT = 3000  # characters, about 700 tokens: the time grows with the square of their number
 _REMEMBERED = 256  # queries
@@ -54,20 +52,14 @@ class Embedder:
 
     def embed_texts(self, texts: Sequence[str]) -> Matrix:
         """Return one row for each text, each of length 1."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows = np.zeros((len(texts), self.model.dimensions), np.float32)
-        start = 0
-        while start < len(order):
-            longest = len(texts[order[start]]) * _LONGER
-            part = [index for index in order[start : start + BATCH] if len(texts[index]) <= longest]
-            rows[part] = self._embed([texts[index][:MAX_TEXT] for index in part])
-            start += len(part)
-        return rows
+        return self._embed([text[:MAX_TEXT] for text in texts])
 
     def _embed(self, texts: list[str]) -> Matrix:
-        rows = np.asarray(list(self._loaded.embed(texts, batch_size=BATCH)), np.float32)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows / np.maximum(lengths, 1e-12)
+        rows = np.zeros((len(texts), self.model.dimensions), np.float32)
+        # One at a time: models of 8 bits round by what else is in a batch, and all of it takes as long as its longest.
+        for row, found in zip(rows, self._loaded.embed(texts, batch_size=1), strict=True):
+            row[:] = found / max(float(np.linalg.norm(found)), 1e-12)
+        return rows
 
 
 def load_embedder(placed: Placed, cache: Path) -> Embedder:
