@@ -82,7 +82,7 @@ async def test_a_single_workflow_is_found_with_confidence(catalog: Catalog) -> N
 async def test_a_misspelt_name_is_told_the_right_one_among_very_many(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepwell.catalog.names._CANDIDATES", 1)  # compared letter by letter
+    monkeypatch.setattr("stepwell.catalog.names.CANDIDATES", 1)  # compared letter by letter
     await fill(catalog)
     with pytest.raises(NotFound) as refused:
         await catalog.get("summarise_artcle")
