@@ -41,15 +41,16 @@ OPTION = 'options = dict(durability="step")\n'
 
 
 class Watch:
-    """Counts the host's commits."""
+    """Counts the host's commits, and makes each take as long as on a slow disk."""
 
-    def __init__(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, session: Session, monkeypatch: pytest.MonkeyPatch, *, disk_s: float = 0.0) -> None:
         self.commits = 0
         database = session.app.database
         write = database.write
 
         async def counted(fn: Any) -> Any:
             self.commits += 1
+            await asyncio.sleep(disk_s)
             return await write(fn)
 
         monkeypatch.setattr(database, "write", counted)
@@ -77,7 +78,7 @@ async def test_steps_beside_each_other_share_commits(home: Path, monkeypatch: py
     )
     async with Session(home) as session:
         await session.add_workflow("flow", source)
-        watch = Watch(session, monkeypatch)
+        watch = Watch(session, monkeypatch, disk_s=0.02)
         run = await session.run("flow")
 
     assert run.error is None, run.error
@@ -88,11 +89,11 @@ async def test_steps_beside_each_other_share_commits(home: Path, monkeypatch: py
 async def test_the_operator_can_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = "def run(ctx):\n    for n in range(100):\n        ctx.step('s', lambda: n)\n"
     commits: dict[str, int] = {}
-    for mode in ("group", "step"):
+    for mode, disk_s in (("group", 0.05), ("step", 0.0)):
         home = make_home(tmp_path / mode, f'[workers]\ndurability = "{mode}"\n')
         async with Session(home) as session:
             await session.add_workflow("flow", source)
-            watch = Watch(session, monkeypatch)
+            watch = Watch(session, monkeypatch, disk_s=disk_s)
             run = await session.run("flow")
             assert run.error is None, run.error
             commits[mode] = watch.commits
