@@ -7,8 +7,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
-# Half as many again as there are cores: a test waits for its processes a third of its time.
-PYTEST = $(BIN)/python -m pytest --dist loadgroup -n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) * 3 // 2)')
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 .PHONY: help setup model demo test quick exhaustive isolation check fix build rows bench clean
 
 help: ## list the targets
