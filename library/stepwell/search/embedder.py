@@ -41,7 +41,7 @@ class Embedder:
         """Begin to make the vector of a query, in a thread; what is returned waits for it."""
         text = self.model.prefix + query[:MAX_QUERY]
         begun = self._queries.get(text)
-        if begun is None:
+        if begun is None or (begun.done() and begun.exception() is not None):  # what failed is tried anew
             if len(self._queries) >= _REMEMBERED:
                 self._queries.clear()
             begun = self._queries[text] = self._thread.submit(self._embed_query, text)

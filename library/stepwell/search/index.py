@@ -72,7 +72,7 @@ class SearchIndex:
 
     def begin(self, query: str) -> None:
         """Begin to make the vector of a query that is about to be searched for. Takes no time."""
-        if self._view is not None and (known := self._view.known) is not None:
+        if query.strip() and self._view is not None and (known := self._view.known) is not None:
             known.ask(query)
 
     def close(self) -> None:
