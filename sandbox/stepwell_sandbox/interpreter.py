@@ -65,8 +65,12 @@ def find_interpreter() -> Interpreter:
     if executable.startswith("/nix/store/"):
         candidates.append("/nix/store")
     shared = tuple(dict.fromkeys(path for path in candidates if os.path.exists(path)))
-    site = [f"{library}/{name}" for library in libraries for name in ("site-packages", "dist-packages")]
-    site.append("/usr/lib/python3/dist-packages")
+    folders = (str(path) for root in (prefix / "lib", Path("/usr/lib")) for path in root.glob("python3*"))
+    site = [
+        f"{folder}/{name}"
+        for folder in dict.fromkeys((*libraries, *folders))
+        for name in ("site-packages", "dist-packages")
+    ]
     return Interpreter(executable, libraries, shared, tuple(path for path in site if os.path.isdir(path)))
 
 

@@ -75,6 +75,7 @@ def prepare(
         paths=level.paths,
         hidden_files=level.bubblewrap,
         readable=_readable(level, interpreter, folder, code, packages),
+        hidden=() if level.bubblewrap else interpreter.site,
         private_scratch=_private_scratch(interpreter),
         scratch_root=_scratch_root(level, folder),
         packages=_packages_path(level, packages),

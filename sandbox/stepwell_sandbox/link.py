@@ -30,8 +30,9 @@ GOODBYE_S = 3.0
 MAX_MESSAGE = 65536  # bytes; ours are a few hundred
 OOM_SCORE = 700
 """Makes the kernel take a guest before its host when memory runs out."""
-TASK_DRIFT = 128
-"""Tasks of the same user that may start after a guest was confined: the kernel counts them with its threads."""
+TASK_DRIFT = 512
+"""Tasks of the same user, other guests' threads among them, that may start after a guest was confined: below level A
+the kernel counts them with its own."""
 GUEST, KEPT, PROBE = "guest", "kept", "probe"
 GUEST_ENTRY = "stepwell_sandbox.guest.boot:main"
 KEPT_ENTRY = "stepwell_sandbox.guest.warm:main"

@@ -6,24 +6,26 @@ from stepwell_sandbox import mend, seatbelt
 from stepwell_sandbox.facts import Facts
 from stepwell_sandbox.launch import LEVELS, Level
 
-UNPROVEN = "none"
+_THREADS = "the kernel counts the threads of all runs together, so one can take those that others want"
 LOSSES = {
     "A": (),
     "A2": (
         "the number of files in a scratch directory is measured every 50 ms, so it can be exceeded for as long",
         "runs share one process namespace; signals between them are still refused",
+        _THREADS,
     ),
     "B": (
         "a workflow can learn that a file or process exists, and a file's size, owner and times; no contents",
         "the scratch directory's size is measured every 50 ms, so it can be exceeded for as long",
         "C extensions that are not loaded beforehand cannot be imported",
+        _THREADS,
     ),
     "seatbelt": (
         "the size of memory and of the scratch directory is measured every 100 ms, so both can be exceeded for as long",
         "a workflow that is left by a killed server ends only at its limits",
         "it was never tried on a Mac",
     ),
-    "C": ("workflows have no files at all: no scratch directory, no late imports",),
+    "C": ("workflows have no files at all: no scratch directory, no late imports", _THREADS),
     "none": ("everything: workflows can read and change what this user can",),
 }
 """What each level lacks of the one before it."""

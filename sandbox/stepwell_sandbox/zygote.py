@@ -71,7 +71,7 @@ def main(fd: int) -> None:
     control = socket.socket(fileno=fd)
     told: dict[str, Any] = json.loads(control.recv(MAX_MESSAGE))
     plan: dict[str, Any] = told["plan"]
-    plan["readable"] = tuple(plan["readable"])
+    plan |= {name: tuple(plan[name]) for name in ("readable", "hidden")}
     config = Config(Plan(**plan), told["entries"], tuple(told["packages"]), tuple(told["modules"]), told["prepare"])
     _preload(config)
     faulthandler.enable(2)  # what it says of a crash of a child is among what that has written
@@ -116,6 +116,7 @@ class Zygote:
         self._mounts = list(range(config.plan.scratch_mounts))
         self._poll = select.poll()
         self._pid = os.getpid()
+        self._confinement.hide_packages()
 
     def serve(self) -> None:
         """Answer the host until it closes the socket. Never returns."""
@@ -197,7 +198,7 @@ class Zygote:
     def _become_guest(self, channel: int, written: int, request: dict[str, Any], scratch: str) -> None:
         """Confine this process and run the entry. Never returns."""
         try:
-            others = request["other_tasks"] + len(self._children)
+            others = 0 if self._plan.own_namespaces else request["other_tasks"] + len(self._children)
             limits = ProcessLimits(**request["limits"])
             self._confinement.apply(channel, written, scratch, limits, others)
             if self._pid_namespace is None and os.getppid() != self._pid:

@@ -113,7 +113,7 @@ def test_ubuntu_gets_its_own_profile_and_never_the_global_switch(
 
     mended = machine.report("A2")
     assert mend_of(mended, "namespaces per run").startswith("nothing that keeps Ubuntu's rule")
-    assert len(mended.losses) == 2
+    assert len(mended.losses) == 3
 
 
 def test_ubuntus_profile_is_no_use_to_a_bubblewrap_of_ones_own(machine: Machine, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_only_calls_that_the_policy_names_can_be_allowed(paths: bool, machine: s
     names = {number: name for name, number in NUMBERS[machine].items()}
     allowed = {names.get(n, str(n)) for n in range(2000) if decide(code, machine, n) == ALLOWED}
     by_arguments = {"getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sendto",
-                    "prlimit64", "fcntl", "mmap", "mprotect"}  # fmt: skip
+                    "recvfrom", "prlimit64", "fcntl", "futex", "mmap", "mprotect", "close_range"}  # fmt: skip
     by_path = {"open", "openat", "creat", "truncate"} if paths else set[str]()
     assert allowed <= named | by_arguments | by_path
     assert named & set(NUMBERS[machine]) <= allowed
@@ -135,7 +135,14 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
     [
         ("kill", [(PID, 9)], [(1, 9), (0, 9), (-1, 9), (PID + 1, 0)]),
         ("tgkill", [(PID, 5, 6)], [(5, PID, 6)]),
-        ("sendto", [(5, 1, 1, 0, 0, 0)], [(5, 1, 1, 0, 1, 16), (5, 1, 1, 0, 1 << 32, 16)]),
+        (
+            "sendto",
+            [(5, 1, 1, 0, 0, 0), (5, 1, 1, 0x4040)],
+            [(5, 1, 1, 0, 1, 16), (5, 1, 1, 0, 1 << 32, 16), (5, 1, 1, 1)],
+        ),
+        ("recvfrom", [(5, 1, 1, 0), (5, 1, 1, 0x142)], [(5, 1, 1, 1), (5, 1, 1, 0x2001), (5, 1, 1, 0x40000000)]),
+        ("futex", [(1, 0), (1, 0x80), (1, 0x189), (1, 0x84)], [(1, op | 0x80) for op in (2, 6, 7, 8, 11, 12, 13)]),
+        ("close_range", [(4, 9, 0), (4, 9, 4)], [(4, 9, 2), (4, 9, 6)]),
         ("socketpair", [(1, 1, 0), (1, 1 | 0o2004000, 0)], [(1, 2, 0), (1, 5, 0), (2, 1, 0), (16, 3, 0), (1, 1, 6)]),
         ("prlimit64", [(0, 7, 0, 1), (PID, 7, 0, 1)], [(0, 7, 1, 0), (0, 7, 1 << 40, 0), (1, 7, 0, 1)]),
         ("getsockopt", [(3, 1, 3), (3, 1, 4), (3, 1, 39)], [(3, 1, 17), (3, 1, 77), (3, 1, 31), (3, 6, 3), (3, 0, 4)]),
@@ -144,7 +151,11 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str) -> None:
         ("prctl", [(15,), (39,)], [(1, 0), (4, 1), (22, 2), (36,), (38, 1), (8,), (24, 0)]),
         ("mprotect", [(0, 1, 3)], [(0, 1, 4), (0, 1, 7)]),
         ("mmap", [(0, 1, 3, 0x22)], [(0, 1, 7, 0x22), (0, 1, 5, 0x2), (0, 1, 4, 0x1)]),
-        ("clone", [(0x3D0F00,)], [(17,), (0x10000000,), (0x3D0F00 | 0x20000000,), (0x100,), (0,)]),
+        (
+            "clone",
+            [(0x3D0F00,)],
+            [(17,), (0x10000000,), (0x3D0F00 | 0x20000000,), (0x100,), (0,), (0x3D0B00,), (0x3D0D00,)],
+        ),
     ],
 )
 def test_arguments_decide(name: str, good: list[tuple[int, ...]], bad: list[tuple[int, ...]], machine: str) -> None:

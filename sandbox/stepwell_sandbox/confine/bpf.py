@@ -11,7 +11,7 @@ X32 = 0x40000000
 MAX_INSTRUCTIONS = 4096
 MAX_JUMP = 255
 _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
-_FULL = 0xFFFFFFFF
+FULL = 0xFFFFFFFF
 
 OWN_PID = -1
 """In a value: the process that installs the filter, known only then."""
@@ -26,7 +26,7 @@ class Test:
     argument: int
     values: tuple[int, ...]
     """It is one of these, in its low 32 bits."""
-    mask: int = _FULL
+    mask: int = FULL
     """Bits that are looked at."""
     wide: bool = False
     """Its high 32 bits are zero too: for pointers."""
@@ -73,7 +73,7 @@ def compile_rules(rules: Mapping[int, Rule], *, architecture: int, x32: bool, er
     if len(out) > MAX_INSTRUCTIONS:
         raise ValueError(f"the filter has {len(out)} instructions, more than {MAX_INSTRUCTIONS}")
     offsets = tuple(index * 8 + 4 for index, instruction in enumerate(out) if instruction[3] == OWN_PID)
-    code = b"".join(struct.pack("=HBBI", op, yes, no, value & _FULL) for op, yes, no, value in out)
+    code = b"".join(struct.pack("=HBBI", op, yes, no, value & FULL) for op, yes, no, value in out)
     return Program(code, offsets)
 
 
@@ -116,7 +116,7 @@ def _alternative(tests: tuple[Test, ...]) -> list[Instruction]:
     for test in tests:
         offset = _ARGUMENTS_OFFSET + 8 * test.argument
         steps.append(((LOAD, 0, 0, offset), False))
-        if test.mask != _FULL:
+        if test.mask != FULL:
             steps.append(((AND, 0, 0, test.mask), False))
         *others, last = test.values
         steps += [((JUMP_EQUAL, len(others) - at, 0, value), False) for at, value in enumerate(others)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 from stepwell_sandbox.confine import capabilities, landlock, libc, limits, namespaces, seccomp
 from stepwell_sandbox.confine.bpf import Program
@@ -34,6 +35,22 @@ class Confinement:
             exec_files=exec_files,
             sealed_later=sealed_later,
         )
+
+    def hide_packages(self) -> None:
+        """Close the machine's packages to this process and all its children, where nothing is mounted over them.
+
+        A rule of Landlock opens all that lies below a folder, so what lies beside them is named one by one: too much
+        for each child to do.
+        """
+        if not (self.plan.landlock and self.plan.hidden):
+            return
+        rules = landlock.Ruleset(self._abi)
+        for path in self.plan.readable:
+            _allow_beside(rules, path, self.plan.hidden)
+        _allow_devices(rules)
+        rules.allow(self.plan.scratch_root, landlock.READ_WRITE)
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+        rules.enforce()
 
     def apply(self, channel: int, written: int, scratch: str, process_limits: ProcessLimits, other_tasks: int) -> None:
         """Confine this process, which keeps `written` as descriptors 1 and 2, `channel` as 3, and nothing else.
@@ -69,6 +86,7 @@ class Confinement:
     def _enter_scratch(self, scratch: str, process_limits: ProcessLimits) -> None:
         if self.plan.own_namespaces:
             namespaces.make_private_scratch(scratch, process_limits.scratch_bytes)
+            namespaces.count_threads_alone()
         elif scratch:
             os.mkdir(scratch, 0o700)
         os.chdir(scratch or "/")
@@ -80,11 +98,28 @@ class Confinement:
         rules = landlock.Ruleset(self._abi)
         for path in self.plan.readable:
             rules.allow(path, landlock.READ)
-        rules.allow("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE)
-        rules.allow("/dev/urandom", landlock.READ_FILE)
+        _allow_devices(rules)
         if scratch:
             rules.allow(scratch, landlock.READ_WRITE)
         return rules
+
+
+def _allow_devices(rules: landlock.Ruleset) -> None:
+    rules.allow("/dev/null", landlock.READ_FILE | landlock.WRITE_FILE)
+    rules.allow("/dev/urandom", landlock.READ_FILE)
+
+
+def _allow_beside(rules: landlock.Ruleset, path: str, hidden: tuple[str, ...]) -> None:
+    """Allow reading all that lies below a path but not what is hidden, of which only names can be listed."""
+    if path in hidden:
+        return
+    if not any(other.startswith(f"{path}/") for other in hidden):
+        with suppress(FileNotFoundError):  # a link that leads nowhere
+            rules.allow(path, landlock.READ)
+        return
+    rules.allow(path, landlock.READ_DIR)
+    for name in os.listdir(path):
+        _allow_beside(rules, f"{path}/{name}", hidden)
 
 
 def _keep_only(channel: int, written: int) -> None:

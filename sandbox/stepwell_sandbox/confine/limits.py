@@ -10,7 +10,8 @@ PENDING_SIGNALS = 64
 def apply_limits(limits: ProcessLimits, other_tasks: int) -> None:
     """Set every limit, soft and hard alike: the first process of a PID namespace ignores SIGXCPU.
 
-    `other_tasks` are those of the same user, which the kernel counts with this process's threads.
+    `other_tasks` are those of the same user that the kernel counts with this process's threads: none in a user
+    namespace of its own.
     """
     for which, value in wanted(limits).items():
         set_limit(which, value)

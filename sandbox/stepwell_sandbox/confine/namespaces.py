@@ -5,6 +5,8 @@ import os
 from stepwell_sandbox.confine import libc
 
 CLONE_VM = 0x100
+CLONE_FS = 0x200
+CLONE_FILES = 0x400
 CLONE_SIGHAND = 0x800
 CLONE_THREAD = 0x10000
 CLONE_NEWNS = 0x20000
@@ -46,6 +48,14 @@ def make_private_scratch(path: str, size: int) -> None:
     libc.unshare(CLONE_NEWNS | CLONE_NEWIPC)
     options = f"size={size},nr_inodes={MAX_FILES},mode=0700"
     libc.mount("tmpfs", path, MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+
+
+def count_threads_alone() -> None:
+    """Give this process a user namespace of its own, in which the kernel counts its threads and no other run's.
+
+    No user id is mapped into it: files keep their owner, and the process is nobody to itself.
+    """
+    libc.unshare(CLONE_NEWUSER)
 
 
 def assert_single_thread() -> None:

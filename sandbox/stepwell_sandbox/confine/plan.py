@@ -15,6 +15,8 @@ class Plan:
     hidden_files: bool
     """A mount namespace hides the files of the machine."""
     readable: tuple[str, ...]
+    hidden: tuple[str, ...]
+    """Packages of the machine that lie below what is readable, and that no mount covers."""
     private_scratch: str
     """Where a child with namespaces of its own mounts its scratch directory."""
     scratch_root: str

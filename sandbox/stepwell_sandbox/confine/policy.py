@@ -3,21 +3,21 @@
 import errno
 
 from stepwell_sandbox.confine import namespaces
-from stepwell_sandbox.confine.bpf import OWN_PID, Rule, Test
+from stepwell_sandbox.confine.bpf import FULL, OWN_PID, Rule, Test
 from stepwell_sandbox.confine.syscalls import NUMBERS
 
 PLAIN = """
-read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close close_range dup dup2 dup3
+read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close dup dup2 dup3
 flock fstat fstatfs umask ftruncate fallocate fsync fdatasync fadvise64 sendfile copy_file_range munmap mremap
 madvise brk msync membarrier
 rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack pause
 restart_syscall alarm setitimer getitimer exit exit_group wait4 waitid set_tid_address set_robust_list rseq
-futex sched_yield sched_get_priority_max sched_get_priority_min getcpu nanosleep clock_nanosleep
+sched_yield sched_get_priority_max sched_get_priority_min getcpu nanosleep clock_nanosleep
 clock_gettime clock_getres gettimeofday time times getrusage sysinfo uname getrandom getpid gettid getppid
 getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime pipe pipe2
-recvfrom getsockname getpeername shutdown getrlimit
+getsockname getpeername shutdown getrlimit
 """
 """Allowed with any arguments."""
 
@@ -57,13 +57,28 @@ HARMLESS_PRCTLS = (15, 16, 3, 39, 0x53564D41)
 """SET_NAME, GET_NAME, GET_DUMPABLE, GET_NO_NEW_PRIVS, SET_VMA."""
 SET_MODE_FILTER, ALL_THREADS = 1, 1
 """Of `seccomp(2)`; other flags give a descriptor that supervises other threads."""
+SEND_AND_RECEIVE_FLAGS = 0x2 | 0x40 | 0x100 | 0x4000
+"""PEEK, DONTWAIT, WAITALL, NOSIGNAL. OOB was a way into the kernel (CVE-2025-38236)."""
+FUTEX_FLAGS = 0x80 | 0x100
+"""PRIVATE, CLOCK_REALTIME."""
+FUTEX_OPERATIONS = (0, 1, 3, 4, 5, 9, 10)
+"""WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, and the first two with a set of bits. Those that inherit priorities were
+ways into the kernel (CVE-2014-3153, CVE-2021-3347) and serve no Python program."""
 TRUNCATE_ABI = 3
 """Landlock controls truncation from this version on."""
 
 Alternatives = dict[str, tuple[tuple[Test, ...], ...]]
 """By the name of a call."""
 
-THREAD = namespaces.CLONE_VM | namespaces.CLONE_SIGHAND | namespaces.CLONE_THREAD
+THREAD = (
+    namespaces.CLONE_VM
+    | namespaces.CLONE_FS
+    | namespaces.CLONE_FILES
+    | namespaces.CLONE_SIGHAND
+    | namespaces.CLONE_THREAD
+)
+"""A thread with descriptors of its own would have the limit on open files for itself."""
+CLOSE_RANGE_UNSHARE = 2
 
 
 def rules_for(
@@ -108,6 +123,7 @@ def _path_rules(landlock_abi: int) -> Alternatives:
 
 def _argument_rules(*, exec_files: bool) -> Alternatives:
     own = (Test(0, (0,)),), (Test(0, (OWN_PID,)),)
+    usual_flags = Test(3, (0,), FULL ^ SEND_AND_RECEIVE_FLAGS)
     mmap = ((Test(2, (0,), PROT_EXEC),),)
     if exec_files:
         code = Test(2, (PROT_EXEC,), PROT_EXEC | PROT_WRITE), Test(3, (0,), MAP_ANONYMOUS | MAP_SHARED)
@@ -126,7 +142,10 @@ def _argument_rules(*, exec_files: bool) -> Alternatives:
         # asyncio needs a pair to wake itself; a datagram pair could send to any abstract name.
         "socketpair": ((Test(0, (AF_UNIX,)), Test(1, (SOCK_STREAM,), SOCK_TYPE_MASK), Test(2, (0,))),),
         # Only over a connection that exists: the address is null.
-        "sendto": ((Test(4, (0,), wide=True),),),
+        "sendto": ((usual_flags, Test(4, (0,), wide=True)),),
+        "recvfrom": ((usual_flags,),),
+        "futex": ((Test(1, FUTEX_OPERATIONS, FULL ^ FUTEX_FLAGS),),),
+        "close_range": ((Test(2, (0,), CLOSE_RANGE_UNSHARE),),),
         "getsockopt": ((Test(1, (SOL_SOCKET,)), Test(2, HARMLESS_SOCKET_OPTIONS)),),
         "ioctl": ((Test(1, HARMLESS_IOCTLS),),),
         "fcntl": ((Test(1, HARMLESS_FCNTLS),),),
