@@ -280,6 +280,8 @@ class BodyLoop:
             waiting: asyncio.Future[None] = asyncio.Future(loop=loop)
             self._waiting = waiting
             self._runtime.channel.flush()
+            if self._runtime.channel.arrives_soon():
+                self._readable()
             await waiting
 
     def _open_gates(self) -> bool:
