@@ -18,12 +18,12 @@ import pytest_asyncio
 
 import stepwell_server.app
 from confined import SHARED
-from stepwell.ports.sandbox import Limits
 from stepwell.search.models import find_model, place_model
 from stepwell.tools import toolbox
 from stepwell_sandbox.open import open_sandbox
 from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server.home import find_models_folder
+from stepwell_server.settings import Settings
 
 # Searches go by words unless a test asks for the model, and nothing is fetched; processes that tests start inherit it.
 BUILT_MODELS = Path(os.environ.setdefault("STEPWELL_BUILT_MODELS", str(find_models_folder())))
@@ -39,7 +39,8 @@ toolbox.PREPARE_S = 60.0
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 * 1024**3
 
-USUAL: dict[str, Any] = {"minimum": "B", "pool": 2, "limits": Limits()}
+USUAL: dict[str, Any] = {"minimum": Settings().sandbox.minimum, "limits": Settings().limits}
+POOL = 2  # processes that the shared sandbox keeps ready
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,7 +65,7 @@ def _has_room(folder: Path) -> bool:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_sandbox() -> AsyncGenerator[tuple[ConfinedSandbox, asyncio.AbstractEventLoop], None]:
     with tempfile.TemporaryDirectory(prefix=SHARED) as folder:
-        async with open_sandbox(scratch_root=Path(folder), **USUAL) as sandbox:
+        async with open_sandbox(scratch_root=Path(folder), pool=POOL, **USUAL) as sandbox:
             yield sandbox, asyncio.get_running_loop()
 
 
@@ -75,9 +76,9 @@ def one_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         return
     sandbox, loop = request.getfixturevalue("shared_sandbox")
 
-    def find(**options: Any) -> AbstractAsyncContextManager[ConfinedSandbox]:
-        usual = options in (USUAL, USUAL | {"pool": 0})
-        return nullcontext(sandbox) if usual and asyncio.get_running_loop() is loop else open_sandbox(**options)
+    def find(*, pool: int, **options: Any) -> AbstractAsyncContextManager[ConfinedSandbox]:
+        shared = options == USUAL and asyncio.get_running_loop() is loop
+        return nullcontext(sandbox) if shared else open_sandbox(pool=pool, **options)
 
     monkeypatch.setattr(stepwell_server.app, "open_sandbox", find)
 

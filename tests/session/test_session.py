@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.errors import Conflict, InvalidArguments, InvalidSource, NameTaken, NotFound
+from stepwell_sandbox.sandbox import ConfinedSandbox
 from stepwell_server import Session
 
 GREET = '''
@@ -218,3 +219,10 @@ async def test_files_in_the_home_are_there(tmp_path: Path) -> None:
     (folder / "greet.py").write_text(GREET)
     async with asyncio.timeout(60), Session(tmp_path / "home") as session:
         assert (await session.run("greet", name="Bob")).output == "Hello Bob"
+
+
+@pytest.mark.asyncio
+async def test_homes_of_tests_share_one_sandbox(tmp_path: Path, shared_sandbox: tuple[ConfinedSandbox, object]) -> None:
+    """Another one for each would be most of the time that all tests take."""
+    async with Session(tmp_path / "home") as session:
+        assert session.app.sandbox is shared_sandbox[0]

@@ -56,6 +56,7 @@ RETRIES = "options = dict(retries=5, retry_delay=0.01, limits=dict({name}={value
 
 
 @pytest.mark.slow
+@pytest.mark.own_sandbox
 @pytest.mark.parametrize("level", ["A", "B"])
 async def test_a_crossed_limit_ends_the_run_and_is_named(
     tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch
