@@ -8,7 +8,7 @@ ARGS ?=
 # With it each of the thousand processes of the tests would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
-.PHONY: help setup model demo test quick exhaustive isolation check fix build rows bench clean
+.PHONY: help setup model demo test quick exhaustive nightly isolation check fix build rows bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  \1\t/' | expand -t 12
@@ -64,11 +64,19 @@ exhaustive: setup ## run the rest of the large matrices, which CI runs too
 	@echo "exhaustive: every isolation level against every attack"
 	@$(PYTEST) -m exhaustive $(ARGS)
 
+# The seed is the day's: each night has programs, kills and frames of its own, which the name of a failed test tells.
+NIGHT := $(shell date +%Y%m%d)
+nightly: setup ## run what is drawn at random in numbers that are too large for CI, with the day as seed
+	@echo "nightly: programs, kills, frames and runs by the thousand, seed $(NIGHT); an hour or so"
+	@STEPWELL_PROGRAMS=2000 STEPWELL_PROGRAMS_SEED=$(NIGHT) STEPWELL_CHURN=5000 STEPWELL_CHURN_SEED=$(NIGHT) \
+	    STEPWELL_FUZZ=1000000 STEPWELL_FUZZ_SEED=$(NIGHT) STEPWELL_LEAK_RUNS=5000 STEPWELL_LONG=1 \
+	    $(PYTEST) -m "exhaustive or not exhaustive" tests/durability tests/fuzz tests/session $(ARGS)
+
 isolation: setup ## run every attack in every configuration this machine has: users, Pythons, levels, outer sandboxes
 	@echo "isolation: the whole matrix, some minutes"
 	@cd tests && ../$(BIN)/python -m isolation $(ARGS)
 
-check: setup ## format, lint, types, import rules
+check: $(BIN)/.installed ## format, lint, types, import rules
 	@echo "check: ruff, pyright, import-linter"
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .

@@ -55,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests, so that none of them is the last one, for which all but one core would wait."""
+    items.sort(key=lambda item: "exhaustive" not in item.keywords)
+
+
 def _has_room(folder: Path) -> bool:
     with suppress(OSError):
         found = os.statvfs(folder)

@@ -116,6 +116,7 @@ class Driver:
 
     app: App
     outside: Errands
+    workers: Workers
     worker: Worker
     repeated: Counter[str] = field(default_factory=Counter[str])
     """Tags of effects that were decided to be tried again."""
@@ -225,7 +226,7 @@ def _asked(connection: sqlite3.Connection) -> tuple[list[tuple[str, str, str, An
 async def driving(home: Path, outside: Errands, workers: Workers) -> AsyncGenerator[Driver, None]:
     """Open a home with one worker; whichever it is at the end is killed."""
     async with open_app(home, execute=False) as app:
-        driver = Driver(app, outside, workers.open(home))
+        driver = Driver(app, outside, workers, workers.open(home))
         try:
             yield driver
         finally:

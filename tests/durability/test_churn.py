@@ -26,7 +26,7 @@ from stepwell_server import Session
 from support.server import make_home
 from support.workers import Worker, Workers
 
-COUNT = int(os.environ.get("STEPWELL_CHURN", "600"))
+COUNT = int(os.environ.get("STEPWELL_CHURN", "300"))
 SEED = os.environ.get("STEPWELL_CHURN_SEED", "1")
 FIRST = 60  # runs in every run of the tests; the others are exhaustive
 BATCH = 500

@@ -25,10 +25,10 @@ from stepwell.engine import StartOptions
 from support.server import make_home
 from support.workers import Worker, Workers
 
-COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "200"))
+COUNT = int(os.environ.get("STEPWELL_PROGRAMS", "100"))
 SEED = os.environ.get("STEPWELL_PROGRAMS_SEED", "1")
 FIRST = 30  # programs in every run of the tests; the others are exhaustive
-BATCH = 57
+BATCH = 35
 INTERRUPTIONS = 6  # of each batch
 SERIAL = ("size", "artifacts.save", "curl.post")  # steps and calls that are given serial numbers, or times
 STATE = tuple(f"{scope}.{op}" for scope in ("run", "session", "user") for op in ("get", "keys", "read", "swap"))

@@ -6,6 +6,8 @@ The small form, in every run of the tests, takes some of the places; `-m exhaust
 import asyncio
 import json
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,36 +78,47 @@ class Killed:
     reads: dict[str, int]
 
 
-async def live(home: Path, workers: Workers, outside: Errands, k: int, form: str) -> tuple[Killed | None, Driver]:
-    """Run the workflow, with a kill at the k-th change of its store; None if it came to its end before."""
-    async with driving(make_home(home, CONFIG), outside, workers) as driver:
-        await driver.app.catalog.create("kid", KID)
-        await driver.app.catalog.create("flow", SOURCE)
-        await driver.app.engine.start("flow", {"base": outside.url}, StartOptions(run_id="r"))
-        killed = None
-        with watching(home) as commits:
+async def kill_at(driver: Driver, home: Path, k: int, form: str) -> bool:
+    """Run the workflow with a kill at the k-th change of the store; False if it came to its end before."""
+    with Errands(random.Random(k)).serving() as outside:
+        assert isinstance(outside, Errands)
+        driver.outside = outside
+        return await live(driver, home, k, form)
 
-            def over() -> bool:
-                return commits.read("SELECT status FROM runs WHERE id = 'r'")[0]["status"] not in ("pending", "running")
 
-            seen = sum(commits.wait_next(unless=over) for _ in range(k))
-            if seen == k:
-                if form == "after":
+async def live(driver: Driver, home: Path, k: int, form: str) -> bool:
+    run_id = f"r{k}"
+    driver.repeated.clear()
+    killed = None
+
+    def own(found: dict[str, Ended]) -> dict[str, Ended]:
+        return {one.id: one for one in found.values() if run_id in (one.id, one.parent_id)}
+
+    with watching(home) as commits:
+        await driver.app.engine.start("flow", {"base": driver.outside.url}, StartOptions(run_id=run_id))
+
+        def over() -> bool:
+            (row,) = commits.read("SELECT status FROM runs WHERE id = ?", run_id)
+            return row["status"] not in ("pending", "running")
+
+        seen = sum(commits.wait_next(unless=over) for _ in range(k))
+        if seen == k:
+            if form == "after":
+                driver.worker.end()
+            else:
+                with commits.held():
+                    # It goes on as far as it can without another commit.
+                    await asyncio.sleep(0.04)
                     driver.worker.end()
-                else:
-                    with commits.held():
-                        # It goes on as far as it can without another commit.
-                        await asyncio.sleep(0.04)
-                        driver.worker.end()
-                killed = Killed(commits.apply(read_runs), dict(outside.reads))
-                driver.worker = workers.open(home)
-        await driver.until_ended()
-        check(await driver.ended(), driver, killed)
-        return killed, driver
+            killed = Killed(own(commits.apply(read_runs)), dict(driver.outside.reads))
+            driver.worker = driver.workers.open(home)
+    await driver.until_ended()
+    check(run_id, own(await driver.ended()), driver, killed)
+    return killed is not None
 
 
-def check(ended: dict[str, Ended], driver: Driver, killed: Killed | None) -> None:
-    run = ended["r"]
+def check(run_id: str, ended: dict[str, Ended], driver: Driver, killed: Killed | None) -> None:
+    run = ended[run_id]
     assert run.status == "completed", run.error
     assert run.output is not None
     assert json.loads(run.output) == OUTPUT
@@ -139,11 +152,14 @@ def check_kept(ended: dict[str, Ended], driver: Driver, killed: Killed) -> None:
                     assert driver.outside.reads[tag] == killed.reads[tag], f"{tag} was read again"
 
 
-async def kill_at(path: Path, workers: Workers, k: int, form: str) -> bool:
-    with Errands(random.Random(k)).serving() as outside:
+@asynccontextmanager
+async def stage(home: Path, workers: Workers) -> AsyncGenerator[Driver, None]:
+    with Errands(random.Random(0)).serving() as outside:
         assert isinstance(outside, Errands)
-        killed, _ = await live(path / f"{form}-{k}", workers, outside, k, form)
-    return killed is not None
+        async with driving(make_home(home, CONFIG), outside, workers) as driver:
+            await driver.app.catalog.create("kid", KID)
+            await driver.app.catalog.create("flow", SOURCE)
+            yield driver
 
 
 @pytest.mark.slow
@@ -152,8 +168,10 @@ async def kill_at(path: Path, workers: Workers, k: int, form: str) -> bool:
 async def test_scenario_11_and_10_kills_around_some_commits_lose_and_repeat_nothing(
     tmp_path: Path, workers: Workers, form: str
 ):
-    for k in (5, 9, 14) if form == "after" else (7, 11, 17):
-        await kill_at(tmp_path, workers, k, form)
+    home = tmp_path / "home"
+    async with stage(home, workers) as driver:
+        for k in (5, 9, 14) if form == "after" else (7, 11, 17):
+            await kill_at(driver, home, k, form)
 
 
 SHARDS = 6
@@ -166,7 +184,9 @@ SHARDS = 6
 async def test_scenario_11_and_10_kills_around_every_commit_lose_and_repeat_nothing(
     tmp_path: Path, workers: Workers, form: str, shard: int
 ):
+    home = tmp_path / "home"
     k = shard + 1
-    while await kill_at(tmp_path, workers, k, form):
-        k += SHARDS
+    async with stage(home, workers) as driver:
+        while await kill_at(driver, home, k, form):
+            k += SHARDS
     assert k > 15
