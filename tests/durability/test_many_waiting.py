@@ -12,7 +12,7 @@ from waiting import make_store
 from stepwell.engine import dispatch
 from stepwell.errors import NotFound
 from stepwell.model import RunStatus
-from stepwell.store import runs
+from stepwell.store import monitoring
 from stepwell_server import Session
 
 MANY = 5_000
@@ -68,7 +68,7 @@ async def work(session: Session) -> None:
 async def test_no_statement_goes_through_the_runs_that_wait(
     tmp_path: Path, statements: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runs, "MAX_COUNTED", 100)
+    monkeypatch.setattr(monitoring, "MAX_COUNTED", 100)
     monkeypatch.setattr(dispatch, "SWEEP_S", 0.0)
     home = tmp_path / "home"
     await make_store(home, MANY)

@@ -12,7 +12,7 @@ import pytest
 from stepwell.engine import alarms, waiting
 from stepwell.engine.alarms import Alarms
 from stepwell.model import RunStatus
-from stepwell.store import runs
+from stepwell.store import claims
 from stepwell.store.database import open_database
 from stepwell_server import Session
 from support.outside import Outside
@@ -91,7 +91,7 @@ async def test_scenario_19_ten_thousand_overdue_timers_are_taken_up_in_portions(
     copies(home, run_id, 10_000)
     overdue(home)
     async with open_database(home / "stepwell.db") as database:
-        taken = await database.write(lambda c: runs.list_claimable(c, time.time(), 8))
+        taken = await database.write(lambda c: claims.list_claimable(c, time.time(), 8))
 
     assert len(taken) == 8
     counts = dict(execute(home, "SELECT status, count(*) FROM runs GROUP BY status"))

@@ -21,7 +21,7 @@ from stepwell.engine.services import Services
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import JsonObject, Version
 from stepwell.ports import frames
-from stepwell.store import emitted, forks, journal, runs, timeline
+from stepwell.store import emitted, family, forks, journal, runs, timeline
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
@@ -154,7 +154,7 @@ def _apply(connection: sqlite3.Connection, row: RunRow, version: Version, cut: C
         if entry.kind == "event":
             emitted.take_back(connection, row.id, entry.key)
     journal.cut_entries(connection, row.id, cuts, [entry.seq for entry in cut.entries])
-    runs.part_children(connection, row.id, [entry.key for entry in cut.entries if entry.kind == "child"])
+    family.part_children(connection, row.id, [entry.key for entry in cut.entries if entry.kind == "child"])
     runs.set_version(connection, row.id, version.hash, options)
     forks.unpin_versions(connection, row.id)
     data: JsonObject = {

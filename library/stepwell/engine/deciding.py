@@ -12,7 +12,7 @@ from stepwell.engine.verdict import End, end_data, read_end, write_end
 from stepwell.engine.view import dump_error
 from stepwell.errors import Conflict, InvalidArguments
 from stepwell.model import LIVE, Json, JsonObject, RunStatus
-from stepwell.store import journal, runs, timeline, waits, workers
+from stepwell.store import claims, family, journal, runs, timeline, waits, workers
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import WaitRow
 
@@ -141,7 +141,7 @@ def begin_unwinding(connection: sqlite3.Connection, run_id: str, end: End) -> No
 
 def cancel_children(connection: sqlite3.Connection, run_id: str, reason: str) -> list[str]:
     """End the live children of a run that ends; return them."""
-    children = runs.list_children(connection, run_id)
+    children = family.list_children(connection, run_id)
     for child in children:
         ask_cancel(connection, child, reason)
     return children
@@ -159,7 +159,7 @@ def give_back(connection: sqlite3.Connection, row: RunRow, now: float) -> None:
     if found is not None and found.crashes + 1 >= workers.MAX_CRASHES:
         end_as_dead(connection, found, now)
     else:
-        runs.release_run(connection, row.id, now)
+        claims.release_run(connection, row.id, now)
 
 
 def _pick(connection: sqlite3.Connection, row: RunRow, key: str | None, decision: str) -> WaitRow:

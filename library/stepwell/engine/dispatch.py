@@ -17,7 +17,7 @@ from stepwell.engine.memory import LEAST_BYTES
 from stepwell.engine.services import Services
 from stepwell.errors import StoreError
 from stepwell.model import LIVE, JsonObject
-from stepwell.store import runs, timeline, waits, workers
+from stepwell.store import claims, family, runs, timeline, waits, workers
 from stepwell.store.runs import NewRun, RunRow
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Dispatcher:
             if fill is not None:
                 fill(connection)
             if room:
-                return runs.claim_run(connection, run.id, self._services.worker, now)
+                return claims.claim_run(connection, run.id, self._services.worker, now)
             return runs.find_run(connection, run.id)
 
         with self._place(run) if room else nullcontext():
@@ -215,7 +215,7 @@ class Dispatcher:
 
     async def _claim_some(self, slots: int, now: float) -> list[RunRow]:
         # Looking costs no write lock; most of the time there is nothing, but not behind a queue.
-        if not self._queue and not await self._services.database.read(lambda c: runs.has_claimable(c, now)):
+        if not self._queue and not await self._services.database.read(lambda c: claims.has_claimable(c, now)):
             self._queue = ""
             return []
         worker, memory, alone = self._services.worker, self._services.memory, not self._held
@@ -226,12 +226,12 @@ class Dispatcher:
 
         def claim(connection: sqlite3.Connection) -> tuple[list[RunRow], bool]:
             left, claimed = room, list[RunRow]()
-            for run_id, version in runs.list_claimable(connection, now, slots):
+            for run_id, version in claims.list_claimable(connection, now, slots):
                 left -= memory.expected(version)
                 # First come first served: a small run does not overtake a large one for ever. One fits always.
                 if left < 0 and not (alone and not claimed):
                     return claimed, True
-                if (row := runs.claim_run(connection, run_id, worker, now)) is not None:
+                if (row := claims.claim_run(connection, run_id, worker, now)) is not None:
                     claimed.append(row)
             return claimed, False
 
@@ -262,7 +262,7 @@ class Dispatcher:
             self.kick()  # what others use of the machine changes without news
         if self._queue != self._told:
             await self._beat()
-        due = await services.database.read(runs.next_wake)
+        due = await services.database.read(claims.next_wake)
         if due is not None and due <= now:
             self.kick()
         if version == self._version:
@@ -273,7 +273,7 @@ class Dispatcher:
             lambda c: (
                 *waits.list_decided(c, worker),
                 *runs.list_cancelled(c, worker),
-                *runs.list_resting_parents(c, worker),
+                *family.list_resting_parents(c, worker),
             )
         )
         for run_id in dict.fromkeys(news):
@@ -308,11 +308,11 @@ class Dispatcher:
     async def _hand_back(self) -> None:
         """Let go of runs that are ours without anybody working on them: their end could not be stored."""
         services = self._services
-        owned = await services.database.read(lambda c: runs.list_owned(c, services.worker))
+        owned = await services.database.read(lambda c: claims.list_owned(c, services.worker))
         idle = owned - self._held.keys()
         # Twice in a row, since one may just be between its claim and its execution.
         for run_id in idle & self._idle:
-            await services.database.write(lambda c, run_id=run_id: runs.release_lost(c, services.worker, run_id))
+            await services.database.write(lambda c, run_id=run_id: claims.release_lost(c, services.worker, run_id))
             self.kick()
         self._idle = idle
 

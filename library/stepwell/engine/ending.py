@@ -6,7 +6,7 @@ import sqlite3
 from stepwell.engine.border import across_runs
 from stepwell.engine.state import forget_run
 from stepwell.model import LIVE, JsonObject, RunStatus
-from stepwell.store import journal, runs, timeline, waits
+from stepwell.store import family, journal, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
 NAMES = {RunStatus.CANCELLED: "Cancelled", RunStatus.DEAD: "Dead", RunStatus.REJECTED: "ApprovalDenied"}
@@ -44,7 +44,7 @@ def end_run(
 
 def decide_for_ended_child(connection: sqlite3.Connection, parent_id: str, key: str, now: float) -> None:
     """Decide a parent's new wait at once, if the child that it is for has ended already."""
-    child = runs.find_child(connection, parent_id, key)
+    child = family.find_child(connection, parent_id, key)
     if child is not None and child.status not in LIVE:
         decision = child_decision(child.status, child.output, child.error, child.reason)
         waits.decide_wait(connection, parent_id, key, decision, now)

@@ -22,7 +22,7 @@ from stepwell.engine.starting import Starter
 from stepwell.engine.view import view_run
 from stepwell.errors import InvalidArguments, NotFound
 from stepwell.model import LIVE, Json, JsonObject, Run, RunStatus, Version
-from stepwell.store import artifacts, journal, monitoring, runs, spending, timeline
+from stepwell.store import artifacts, journal, monitoring, spending, timeline
 from stepwell.store.artifacts import Artifact
 from stepwell.store.spending import Spent
 
@@ -143,7 +143,7 @@ class Engine:
         Raises:
             InvalidArguments: no such status, or a cursor that is none.
         """
-        wanted = runs.Filter(status, workflow, session_id, parent_id)
+        wanted = monitoring.Filter(status, workflow, session_id, parent_id)
         return await self._database.read(lambda c: monitor.list_page(c, wanted, limit=limit, cursor=cursor))
 
     async def counts(self) -> dict[str, int]:

@@ -31,7 +31,7 @@ from stepwell.errors import Fenced, ProtocolViolation, RunError
 from stepwell.model import JsonObject, RunStatus
 from stepwell.model.aside import Aside
 from stepwell.ports import Caller, GuestProcess, frames
-from stepwell.store import journal, retries, runs, timeline, waits
+from stepwell.store import family, journal, retries, runs, timeline, waits
 from stepwell.store.runs import RunRow
 
 log = logging.getLogger(__name__)
@@ -337,7 +337,7 @@ class Execution:
         return (
             runs.find_run(connection, self.run.id),
             waits.list_waits(connection, self.run.id, "decided"),
-            runs.child_states(connection, self.run.id),
+            family.child_states(connection, self.run.id),
         )
 
     async def _stop(self, guest: GuestProcess, end: End) -> None:

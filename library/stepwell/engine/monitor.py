@@ -15,7 +15,7 @@ from stepwell.engine.queueing import why_queued
 from stepwell.engine.view import list_shown_waits, read_error
 from stepwell.errors import InvalidArguments
 from stepwell.model import ErrorInfo, Json, JsonObject, RunStatus, Wait
-from stepwell.store import journal, monitoring, runs, workers
+from stepwell.store import journal, monitoring, workers
 from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 
@@ -54,7 +54,7 @@ class RunPage:
     items: tuple[RunItem, ...]
     next_cursor: str | None
     total: int
-    """How many there are, counted up to `runs.MAX_COUNTED`."""
+    """How many there are, counted up to `monitoring.MAX_COUNTED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class WorkerItem:
     """What pending runs wait for there: `memory`, `slots`, or nothing."""
 
 
-def list_page(connection: sqlite3.Connection, wanted: runs.Filter, *, limit: int, cursor: str | None) -> RunPage:
+def list_page(connection: sqlite3.Connection, wanted: monitoring.Filter, *, limit: int, cursor: str | None) -> RunPage:
     """Return a page of runs.
 
     Raises:
@@ -106,10 +106,10 @@ def list_page(connection: sqlite3.Connection, wanted: runs.Filter, *, limit: int
     if wanted.status is not None and wanted.status not in list(RunStatus):
         raise InvalidArguments(f"there is no status {wanted.status[:40]!r}", hint=f"One of: {', '.join(RunStatus)}.")
     before = None if cursor is None else read_cursor(cursor)
-    rows = runs.list_runs(connection, wanted, before=before, limit=limit + 1)
+    rows = monitoring.list_runs(connection, wanted, before=before, limit=limit + 1)
     items = tuple(_item(connection, row) for row in rows[:limit])
     more = write_cursor(items[-1].created_at, items[-1].id) if len(rows) > limit else None
-    return RunPage(items, more, runs.count_runs(connection, wanted))
+    return RunPage(items, more, monitoring.count_runs(connection, wanted))
 
 
 def _item(connection: sqlite3.Connection, row: RunRow) -> RunItem:

@@ -16,7 +16,7 @@ from itertools import islice
 from stepwell.engine.batch import Batch, Write
 from stepwell.engine.live import Signals
 from stepwell.errors import Fenced, HostError, StoreError
-from stepwell.store import runs
+from stepwell.store import claims
 from stepwell.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Recorder:
         for lease, batch in cycle.batches.items():
             if lease in self._lost:
                 continue  # what follows a hole must not be written
-            if not runs.holds(connection, lease.run_id, self._worker, lease.epoch):
+            if not claims.holds(connection, lease.run_id, self._worker, lease.epoch):
                 lost[lease] = Fenced(f"run {lease.run_id} is held by another process now")
                 continue
             if len(cycle.batches) == 1:

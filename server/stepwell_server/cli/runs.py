@@ -8,7 +8,7 @@ import click
 
 from stepwell.engine import Event, JournalEntry, LogLine, RunItem, RunPage, StepItem
 from stepwell.model import JsonObject, Run, RunStatus
-from stepwell.store.runs import MAX_COUNTED
+from stepwell.store.monitoring import MAX_COUNTED
 from stepwell_server.app import App
 from stepwell_server.cli.arguments import read_json
 from stepwell_server.cli.commands import Command

@@ -18,7 +18,7 @@ from stepwell.engine.live import Signals
 from stepwell.engine.recorder import Lease, Recorder
 from stepwell.errors import StoreError
 from stepwell.model import RunStatus
-from stepwell.store import runs
+from stepwell.store import claims
 from stepwell.store.database import open_database
 from stepwell_server import Session
 from support.server import make_home
@@ -72,7 +72,7 @@ def run_out(connection: sqlite3.Connection) -> None:
 
 @pytest.mark.asyncio
 async def test_a_full_disk_is_told_as_such_to_all_who_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(runs, "holds", lambda *_: True)
+    monkeypatch.setattr(claims, "holds", lambda *_: True)
     async with open_database(tmp_path / "x.db") as database:
         for use in (database.read, database.write):
             with pytest.raises(StoreError, match="disk is full"):
