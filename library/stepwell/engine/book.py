@@ -1,5 +1,6 @@
 """The journal of one live run, as its holder writes it."""
 
+import hashlib
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable
@@ -163,6 +164,13 @@ class Book:
         self._room.add(0, len(answer.value or b"") + len(answer.error or ""))
         self.entries[entry.key] = _light(entry)
         return answer
+
+    def idempotency_key(self, call: Call, digest: str) -> str:
+        """Return what stands for the run, the call and its arguments, over all attempts of its step."""
+        # Where somebody decided that a call on a part that was cut off is made again, it is another call.
+        cuts = str(self.cuts(call.key) or "")
+        named = "\0".join((self._lease.run_id, without_attempts(call.key), call.kind, call.name, digest, cuts))
+        return hashlib.sha256(named.encode()).hexdigest()[:32]
 
     async def value(self, entry: Entry) -> bytes | None:
         """Return the value of an entry that has an outcome; a large one comes from the store."""

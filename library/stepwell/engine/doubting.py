@@ -4,12 +4,14 @@ import sqlite3
 import time
 
 from stepwell.engine.outcome import Answer, encode_plain, refuse
-from stepwell.engine.waiting import bound_digest
+from stepwell.engine.settling import settle
+from stepwell.engine.waiting import Waiting, bound_digest
 from stepwell.errors import Conflict
 from stepwell.model import Json, JsonObject
 from stepwell.ports import ToolSpec
 from stepwell.ports.frames import Call
 from stepwell.store import runs, timeline, waits
+from stepwell.store.journal import Entry
 from stepwell.store.runs import RunRow
 from stepwell.store.waits import NewWait, WaitRow
 
@@ -27,6 +29,21 @@ def doubt_wait(run: RunRow, call: Call, digest: str, spec: ToolSpec | None, argu
     until = None if spec is None or spec.ask_s is None else time.time() + spec.ask_s
     bound = bound_digest(run, key, call.label(digest))
     return NewWait(key, "in_doubt", call.name, request, bound, until)
+
+
+async def until_settled(
+    waits: Waiting, call: Call, entry: Entry, digest: str, spec: ToolSpec | None, arguments: JsonObject
+) -> Answer | None:
+    """Ask what became of a call; return the outcome that was decided on, None to make the call again."""
+    waits.book.event("run.in_doubt", {"call": call.name, "key": call.key})
+    wait = doubt_wait(waits.run, call, digest, spec, arguments)
+    if spec is not None and spec.on_doubt == "fail":
+        answer = answer_doubt(call.name, None, ", and the operator's rule is to fail")
+    else:
+        decision = await waits.until_decided(wait)
+        waits.take(wait.key)
+        answer = answer_doubt(call.name, decision)
+    return None if answer is None else settle(waits.book, call, entry, answer)
 
 
 def answer_doubt(tool: str, decision: JsonObject | None, why: str = "") -> Answer | None:

@@ -42,10 +42,10 @@ class Waiting:
     """Waits that were there when the run was taken up."""
     dropped: set[str]
     """Waits that an earlier attempt gave up, which this one will give up again when it has come so far."""
-    changed: Callable[[], None]
-    """Called when a wait has been opened, after which the run may be able to pause, or is over."""
     person: bool
     """Whether only a person decides what the workflow asks."""
+    changed: Callable[[], None] = lambda: None
+    """Called when a wait has been opened, after which the run may be able to pause, or is over."""
     held: set[str] = field(default_factory=set[str])
     """Open waits of calls that are under way: the run keeps its process."""
     open: dict[str, NewWait] = field(default_factory=dict[str, NewWait])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from stepwell.model.json import JsonObject
+from stepwell.model.json import Json, JsonObject
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,3 +47,8 @@ def size_of(values: JsonObject) -> int:
     ):
         return LARGE
     return 0
+
+
+def size_of_value(value: Json) -> int:
+    """Return the bytes of a value, about; what has parts is taken for large without looking."""
+    return LARGE if isinstance(value, dict | list) else len(value) if isinstance(value, str) else 0
