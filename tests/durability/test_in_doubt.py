@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.engine import Event
 from stepwell.errors import Conflict
 from stepwell.model import RunStatus
 from stepwell_server import Session
@@ -22,6 +23,13 @@ import json
 def run(base: str) -> dict:
     answer = tools.curl.post(url=base + "/effect/pay", json={})
     return {"paid": json.loads(answer)}
+"""
+
+OUTLIVES = """
+async def run(ctx, base: str) -> int:
+    url = base + "/hold/pay"
+    paid = await ctx.step("pay", tools.http.request, method="POST", url=url, timeout=0.3, retries=100, retry_delay=0)
+    return paid["status"]
 """
 
 
@@ -67,6 +75,26 @@ async def test_a_lost_call_can_be_given_up(tmp_path: Path, outside: Outside):
     assert run.status is RunStatus.FAILED
     assert run.error is not None
     assert run.error.type == "ToolError"
+    assert outside.effects == {"pay": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_outlived_its_step_is_not_in_doubt_while_its_answer_is_read(
+    tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
+):
+    effect: Any = outside.effect
+    monkeypatch.setattr(outside, "effect", lambda path, body: effect(path, body) | {"more": [1] * 20_000})
+
+    async def release(event: Event) -> None:
+        if event.type == "step.started" and event.data["attempt"] == 2:
+            outside.release()
+
+    async with Session(make_home(tmp_path / "home", LOCAL_HTTP)) as session:
+        await session.add_workflow("pay", OUTLIVES)
+        run = await session.start("pay", base=outside.url)
+        run = await session.app.engine.wait(run.id, 60, release)
+
+    assert (run.status, run.output) == (RunStatus.COMPLETED, 200), (run.error, run.waiting_for)
     assert outside.effects == {"pay": 1}
 
 
