@@ -97,11 +97,11 @@ class PlainStart:
         """
         number = next(self._numbers)
         scratch = self.machine.folder.runs / str(number)
-        await asyncio.to_thread(scratch.mkdir, 0o700)
         channel = Channel(limits)
         ours, theirs = socket.socketpair()
         with theirs:
             await channel.open(ours)
+            scratch.mkdir(0o700)  # here and not in a thread, which would go on when whoever waits for it is gone
             python = self._python(entry, limits, theirs.fileno())
             program = Program(self.command(python, scratch), ENVIRONMENT, folder=str(scratch))
             starter = Starter(program, theirs.fileno())
@@ -114,6 +114,9 @@ class PlainStart:
             except OSError as error:
                 await process.close()
                 raise SandboxUnavailable(f"a process could not be started: {error}") from error
+            except BaseException:
+                await process.close()  # while its end of the channel is open: its thread may not have started it yet
+                raise
             self.attend(body, starter.pid, scratch, limits)
         try:
             async with asyncio.timeout(READY_S):

@@ -60,5 +60,18 @@ async def test_closing_kills_what_still_runs(tmp_path: Path) -> None:
         assert (await process.close()).signal == 9
 
 
+async def test_a_start_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), plain(tmp_path) as start:
+        before = len(os.listdir("/proc/self/fd"))
+        for turns in range(12):
+            opening = asyncio.create_task(start.spawn(Limits(), lambda: None))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            await asyncio.wait([opening])
+            assert (start.children, names_in(start.machine.folder.runs)) == (0, [])
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
 def _dead(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}") or "State:\tZ" in Path(f"/proc/{pid}/status").read_text()

@@ -49,6 +49,8 @@ class Confinement:
             _allow_beside(rules, path, self.plan.hidden)
         _allow_devices(rules)
         rules.allow(self.plan.scratch_root, landlock.READ_WRITE)
+        if os.path.isdir(namespaces.OWN_THREADS):  # which are counted before each fork
+            rules.allow(namespaces.OWN_THREADS, landlock.READ_DIR)
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         rules.enforce()
 

@@ -23,6 +23,7 @@ CLONE_ANY_NAMESPACE = (
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+OWN_THREADS = "/proc/self/task"
 MAX_FILES = 4096
 """Inodes of one scratch directory; our choice."""
 
@@ -65,7 +66,7 @@ def assert_single_thread() -> None:
         ConfineError: there are more.
     """
     try:
-        count = len(os.listdir("/proc/self/task"))
+        count = len(os.listdir(OWN_THREADS))
     except OSError:
         libc.unshare(CLONE_THREAD)  # changes nothing in a process of one thread, is refused in others
         return
