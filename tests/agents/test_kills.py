@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.models import KEY, ModelServer, Reply, Say, last_text
-from support.server import LOCAL_HTTP, Server, call, make_home
+from support.server import LOCAL_HTTP, Server, at_rest, call, make_home
 
 pytestmark = pytest.mark.asyncio
 
@@ -88,7 +88,7 @@ async def test_no_recorded_turn_is_billed_again_whenever_the_server_is_killed(
         server.start()
     models.open_gate(*gates)
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run_id, wait_seconds=45)
+        run = await at_rest(client, run_id)
 
     assert run["status"] == "completed", run
     assert run["output"][2:] == [TURNS, TURNS]
@@ -113,7 +113,7 @@ async def test_a_turn_in_flight_at_a_kill_counts_against_the_budget_as_if_billed
     server.kill()
     server.start()
     async with server.client() as client:
-        stopped = await call(client, "get_run", run_id=started["run_id"], wait_seconds=45)
+        stopped = await at_rest(client, started["run_id"])
         assert stopped["status"] == "failed", stopped
         assert stopped["error"]["code"] == "budget_exceeded"
         assert "resume_run" in stopped["error"]["hint"]

@@ -9,7 +9,7 @@ import pytest
 
 from stepwell_server import Session
 from support.outside import Outside
-from support.server import Server, call, make_home
+from support.server import Server, at_rest, call, make_home
 
 READS = """
 import datetime, random, secrets, time, uuid
@@ -53,7 +53,7 @@ async def test_a_step_killed_after_its_effects_does_not_repeat_them(server: Serv
     outside.open_gate("end")
     server.start()
     async with server.client() as client:
-        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45, include=["journal"])
+        ended = await at_rest(client, run["run_id"], include=["journal"])
 
     assert ended["status"] == "completed", ended
     assert outside.effects == {"first": 1, "second": 1, "inner": 2, "third": 1}

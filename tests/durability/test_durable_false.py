@@ -8,7 +8,7 @@ import pytest
 from stepwell.catalog.analysis import analyse
 from stepwell.errors import InvalidSource
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 BODY = """
     ctx.state.set("tried", await ctx.state.get("tried", 0) + 1)
@@ -54,13 +54,13 @@ async def crash_and_finish(server: Server, outside: Outside, head: str) -> dict[
     outside.open_gate("crash")
     server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
         assert run["status"] == "waiting", run
     server.stop()
     server.start()
     async with server.client() as client:
         await call(client, "approve_run", run_id=run["run_id"], decision="answer", value="yes")
-        return await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        return await at_rest(client, run["run_id"])
 
 
 @pytest.mark.slow

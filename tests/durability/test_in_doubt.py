@@ -15,7 +15,7 @@ from stepwell.model import RunStatus
 from stepwell_server import Session
 from stepwell_server.app import open_app
 from support.outside import Outside
-from support.server import LOCAL_HTTP, Server, call, make_home
+from support.server import LOCAL_HTTP, Server, at_rest, call, make_home
 
 PAY = """
 import json
@@ -124,13 +124,13 @@ async def test_a_server_killed_inside_of_an_effect_leaves_the_run_in_doubt(serve
     outside.release()
     server.start()
     async with server.client() as client:
-        parked = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        parked = await at_rest(client, run["run_id"])
         assert parked["status"] == "in_doubt", parked
         assert "resume_run" in parked["next"]
         refused = await call(client, "approve_run", run_id=run["run_id"], decision="approve")
         assert refused["error"]["code"] == "conflict"
         await call(client, "resume_run", run_id=run["run_id"], decision="value", value="done")
-        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        ended = await at_rest(client, run["run_id"])
 
     assert (ended["status"], ended["output"]) == ("completed", "done")
     assert outside.effects == {"pay": 1}

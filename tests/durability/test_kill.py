@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 EFFECTS = 5
 
@@ -52,7 +52,7 @@ async def start(server: Server, source: str, base: str) -> str:
 
 async def finish(server: Server, run_id: str) -> dict[str, Any]:
     async with server.client() as client:
-        return await call(client, "get_run", run_id=run_id, wait_seconds=45)
+        return await at_rest(client, run_id)
 
 
 @pytest.mark.slow

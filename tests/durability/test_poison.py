@@ -6,7 +6,7 @@ import pytest
 
 from cli.processes import Stepwell
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 POISON = "def run(base):\n    return tools.fetch(url=base + '/gate/poison')\n"
 DEATHS = 5
@@ -28,7 +28,7 @@ async def test_scenario_22_a_run_that_kills_its_server_each_time_is_set_aside(se
         server.kill()
         server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id="p", wait_seconds=45)
+        run = await at_rest(client, "p")
         assert (run["status"], run["error"]["code"]) == ("dead", "dead")
         assert outside.reads["poison"] == DEATHS
         assert [item["run_id"] for item in (await call(client, "list_runs", status="dead"))["runs"]] == ["p"]
@@ -44,5 +44,5 @@ async def test_scenario_22_a_run_that_kills_its_server_each_time_is_set_aside(se
     await asyncio.to_thread(outside.wait_for_read, "poison", DEATHS + 2)
     outside.open_gate("poison")
     async with server.client() as client:
-        run = await call(client, "get_run", run_id="p", wait_seconds=45)
+        run = await at_rest(client, "p")
         assert run["status"] == "completed"

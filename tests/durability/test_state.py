@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 STEADY = '''
 """Count in all three places, with a gate between."""
@@ -46,7 +46,7 @@ async def test_each_write_happens_once_over_kills(server: Server, outside: Outsi
         outside.open_gate(str(gate))
         server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
 
     assert run["status"] == "completed", run
     assert run["output"] == [4, 3, 4]
@@ -62,7 +62,7 @@ async def test_runs_of_one_session_in_two_servers_lose_no_update(server: Server)
         async with server.client() as one, other.client() as two:
             await call(one, "create_workflow", name="count", source=COUNT)
             started = [await start(client) for _ in range(3) for client in (one, two)]
-            ended = [await call(one, "get_run", run_id=run["run_id"], wait_seconds=45) for run in started]
+            ended = [await at_rest(one, run["run_id"]) for run in started]
             final = await call(one, "invoke_workflow", name="count", arguments={"times": 1}, session_id="s")
     finally:
         other.stop()

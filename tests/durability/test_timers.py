@@ -16,7 +16,7 @@ from stepwell.store import claims
 from stepwell.store.database import open_database
 from stepwell_server import Session
 from support.outside import Outside
-from support.server import Server, call, make_home
+from support.server import Server, at_rest, call, make_home
 
 NAP = """
 async def run(ctx, base):
@@ -180,7 +180,7 @@ async def test_scenario_3_a_question_that_races_a_sleep_has_one_winner_over_a_ki
         run = await call(client, "run_workflow", name="race", arguments={"base": outside.url, "seconds": seconds})
         ident = run["run_id"]
         if winner != "nap":
-            await call(client, "get_run", run_id=ident, wait_seconds=45)
+            await at_rest(client, ident)
             if winner == "ask":
                 await call(client, "approve_run", run_id=ident, decision="answer", value="x")
     if winner == "either":
@@ -199,7 +199,7 @@ async def test_scenario_3_a_question_that_races_a_sleep_has_one_winner_over_a_ki
     server.start()
     async with server.client() as client:
         late = await call(client, "approve_run", run_id=ident, decision="answer", value="late", key="ask")
-        run = await call(client, "get_run", run_id=ident, wait_seconds=45)
+        run = await at_rest(client, ident)
 
     assert late["error"]["code"] == "conflict"
     assert (run["status"], run["output"]) == ("completed", won)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 SAGA = """
 import json
@@ -35,7 +35,7 @@ async def test_a_server_killed_at_every_undo_undoes_each_step_once(server: Serve
         arguments = {"base": outside.url, "fail": fail}
         run = await call(client, "run_workflow", name="saga", arguments=arguments)
         if not fail:
-            await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+            await at_rest(client, run["run_id"])
             asked.append(asyncio.create_task(call(client, "cancel_run", run_id=run["run_id"], reason="closed")))
         await asyncio.to_thread(outside.wait_for_read, NAMES[0])
         for task in asked:
@@ -50,7 +50,7 @@ async def test_a_server_killed_at_every_undo_undoes_each_step_once(server: Serve
         outside.open_gate(name)
         await asyncio.to_thread(outside.wait_for_effect, f"cancel-{name}")
     async with server.client() as client:
-        ended = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        ended = await at_rest(client, run["run_id"])
 
     assert ended["status"] == ("failed" if fail else "cancelled")
     assert set(outside.effects.values()) == {1}

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from support.outside import Outside
-from support.server import Server, call
+from support.server import Server, at_rest, call
 
 ORDER = '''
 """Validate, charge, ask, confirm."""
@@ -40,7 +40,7 @@ async def test_an_approval_is_given_after_the_server_was_killed_and_started_agai
             client, "approve_run", run_id=run["run_id"], decision="approve", key=gate["key"], digest=gate["digest"]
         )
         assert "error" not in given or given["error"] is None
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
 
     assert (run["status"], run["output"]) == ("completed", {"status": "confirmed"})
     assert outside.effects == {"charge": 1, "confirm": 1}
@@ -63,7 +63,7 @@ async def test_a_timer_goes_on_over_a_kill(server: Server):
     server.kill()
     server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
 
     assert run["status"] == "completed"
     assert run["output"] >= 3
@@ -86,7 +86,7 @@ async def test_a_parent_and_its_child_survive_a_kill_without_running_twice(serve
     outside.open_gate("g")
     server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
         runs = await call(client, "list_runs", workflow="child")
 
     assert run["output"] == "parent of child"
@@ -114,7 +114,7 @@ async def test_the_next_attempt_of_a_failed_run_survives_a_kill(server: Server, 
     server.kill()
     server.start()
     async with server.client() as client:
-        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+        run = await at_rest(client, run["run_id"])
 
     # The read is in the journal: code that fails by what it has read fails again.
     assert (run["status"], run["failures"], outside.effects) == ("dead", 2, {"first": 1})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fuzz import frames
-from support.server import Server, call, make_home
+from support.server import Server, at_rest, call, make_home
 
 SEED = os.environ.get("STEPWELL_FUZZ_SEED", "1")
 COUNT = int(os.environ.get("STEPWELL_FUZZ_LIVE", "40"))
@@ -61,9 +61,9 @@ async def test_guests_that_write_what_they_like_disturb_nobody(server: Server):
             await call(client, "run_workflow", name="hostile", arguments={"seed": f"{SEED} {n}"}) for n in range(COUNT)
         ]
         for n, run in enumerate(started):
-            found = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+            found = await at_rest(client, run["run_id"])
             assert found["status"] in ENDED, (SEED, n, found)
-        found = await call(client, "get_run", run_id=victim["run_id"], wait_seconds=45)
+        found = await at_rest(client, victim["run_id"])
         assert (found["status"], found["output"]) == ("completed", 30)
         again = await call(client, "invoke_workflow", name="victim", arguments={"rounds": 2})
         assert (again["status"], again["output"]) == ("completed", 2)

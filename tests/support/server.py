@@ -89,3 +89,13 @@ async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]
     result: Any = await client.call_tool(tool, arguments)
     content: dict[str, Any] = result.structured_content
     return content
+
+
+async def at_rest(client: Client, run_id: str, **options: Any) -> dict[str, Any]:
+    """Return a run when it has ended or waits for somebody; on a machine under load that is not within one call."""
+    run = await call(client, "get_run", run_id=run_id, wait_seconds=45, **options)
+    for _ in range(3):
+        if run.get("status") not in ("pending", "running", "sleeping"):
+            break
+        run = await call(client, "get_run", run_id=run_id, wait_seconds=45, **options)
+    return run

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from support.echo import Echo
-from support.server import LOCAL_HTTP, Server, call, make_home
+from support.server import LOCAL_HTTP, Server, at_rest, call, make_home
 
 VALUE = 'tok_9f&X/y+z="Qw\\%7A_0123456789'
 CONFIG = """
@@ -106,7 +106,7 @@ async def test_a_scan_after_a_run_finds_no_secret(tmp_path: Path, monkeypatch: p
             assert await asyncio.to_thread(echo.holding.wait, 30)
             scanned = {pid: memory(pid) for pid in descendants(server.pid)}
             echo.release()
-            run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+            run = await at_rest(client, run["run_id"])
             shown = [gate, run] + [
                 await call(client, "get_run", run_id=run["run_id"], include=[part])
                 for part in ("timeline", "journal", "logs", "steps", "output")

@@ -9,7 +9,7 @@ import pytest
 from durability.scenarios.staging import Stage, staging
 from stepwell.model import RunStatus
 from support.outside import Outside
-from support.server import Server, call, make_home
+from support.server import Server, at_rest, call, make_home
 from support.workers import Worker, Workers
 
 PAY = """
@@ -115,7 +115,7 @@ async def test_scenario_13_two_servers_make_one_new_home_at_once(tmp_path: Path)
                     await call(client, "run_workflow", name="flow", arguments={"base": outside.url})
                     for client in (one, other) * 4
                 ]
-                ended = [await call(one, "get_run", run_id=run["run_id"], wait_seconds=45) for run in started]
+                ended = [await at_rest(one, run["run_id"]) for run in started]
         finally:
             codes = [server.stop() for server in servers]
 
