@@ -72,7 +72,7 @@ async def open_app(
         index, indexing = await stack.enter_async_context(
             open_index(database, settings.search.options(), place.search_lock, work=execute)
         )
-        catalog = Catalog(database, settings.limits, packages, index=index, wake=indexing.wake, expect=indexing.expect)
+        catalog = Catalog(database, settings.limits, packages, index=index, indexing=indexing)
         meanings = Meanings(indexing.models, database, indexing.expect)
         tools = await stack.enter_async_context(open_tools(place, settings, kept=place.listings, meanings=meanings))
         if sandbox is None:

@@ -4,12 +4,14 @@ import asyncio
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from stepwell.catalog.search import SearchResult
+from stepwell.search.embedder import Embedder, Matrix
 from stepwell.search.models import MANIFEST, find_model
 from stepwell_server import Session
 
@@ -150,6 +152,27 @@ async def test_only_texts_that_changed_are_embedded_again(models: Path) -> None:
         await indexed(session)
         after = await numbers()
         assert {name for name in before if before[name] != after[name]} == {"fetch_json"}
+
+
+async def test_what_is_stored_is_embedded_once_whoever_begins_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Session() as session:
+        await fill(session)
+        await indexed(session)
+        embedded: list[str] = []
+        embed = Embedder.embed_texts
+
+        def noted(self: Embedder, texts: Sequence[str]) -> Matrix:
+            embedded.extend(texts)
+            return embed(self, texts)
+
+        monkeypatch.setattr(Embedder, "embed_texts", noted)
+        await session.add_workflow("water_plants", source("Water the plants in the garden"), intents=["flowers"])
+        others = {"bake_bread": "Bake bread", "sort_mail": "Sort the mail", "tune_piano": "Tune a piano"}
+        await asyncio.gather(*(session.add_workflow(name, source(said)) for name, said in others.items()))
+        await indexed(session)
+        assert len(embedded) == len(set(embedded)) == 5
+        assert (await names(session, "irrigate blossoms"))[0] == "water_plants"
+        assert (await names(session, "adjust a musical instrument"))[0] == "tune_piano"
 
 
 async def test_another_model_takes_over_when_it_has_all_vectors(tmp_path: Path, models: Path) -> None:

@@ -13,10 +13,10 @@ ASKING = frozenset({"arun", "chat", "run"})
 class Agents:
     """The agents that a module assigns to names."""
 
-    def __init__(self, tree: ast.Module, origins: Origins) -> None:
+    def __init__(self, origins: Origins) -> None:
         self._origins = origins
         self._made: dict[str, ast.Call] = {}
-        for node in ast.walk(tree):
+        for node in origins.nodes:
             if isinstance(node, ast.Assign | ast.AnnAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 for target in targets:

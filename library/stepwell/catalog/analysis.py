@@ -66,7 +66,7 @@ def _analyse(parsed: Parsed, name: str, wanted: str | None, *, script: bool) -> 
     options = with_declared(options, entry, tree, origins)
     warnings = [*parsed.warnings, *hint_warnings, *builder.warnings, *option_warnings]
     warnings += warn_of_names(entry.nodes, tree, origins)
-    warnings += check_imports(tree, origins, manifest.get("dependencies", []))
+    warnings += check_imports(origins, manifest.get("dependencies", []))
     warnings += check_awaited(tree, origins, script=entry.kind == "script")
     warnings += check_quality(tree, entry, inputs, origins)
     return Version(

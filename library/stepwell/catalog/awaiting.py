@@ -18,7 +18,7 @@ CONTEXTS = frozenset({"ctx", "wf"})
 
 def check_awaited(tree: ast.Module, origins: Origins, *, script: bool) -> Iterator[Warn]:
     """Yield a warning for each call of an agent or of `ctx` that stands alone in async code without `await`."""
-    agents = Agents(tree, origins)
+    agents = Agents(origins)
     waiting: list[tuple[ast.AST, bool]] = [(tree, script)]
     while waiting:
         node, is_async = waiting.pop()

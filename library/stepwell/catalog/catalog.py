@@ -2,44 +2,36 @@
 
 import asyncio
 import logging
-import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.checking import ArgumentChecks
-from stepwell.catalog.documents import document_of
-from stepwell.catalog.likeness import Likeness, find_alike, purpose_of, warn_of
+from stepwell.catalog.index import CatalogIndex
+from stepwell.catalog.indexing import Indexing
+from stepwell.catalog.likeness import Near, compare, find_near, purpose_of, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import CANDIDATES, check_name, is_name, near_names
+from stepwell.catalog.put import Put, Stored
 from stepwell.catalog.search import SearchResult, search
-from stepwell.errors import InvalidArguments, NameTaken, NotFound
+from stepwell.catalog.texts import MAX_INTENT, description_of, intents_of, tags_of
+from stepwell.catalog.versions import SHOWN_HASH, Versions
+from stepwell.errors import NotFound
 from stepwell.model import JsonObject, Version, Warn, Workflow
 from stepwell.ports.limits import Limits
 from stepwell.ports.packages import NoPackages, Packages, Tell
-from stepwell.search.document import columns
-from stepwell.search.index import SearchIndex, View, view_once
+from stepwell.search.index import SearchIndex
 from stepwell.store import usage
 from stepwell.store import workflows as store
 from stepwell.store.database import Database
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
-MAX_DESCRIPTION = 2000  # characters
-MAX_INTENTS = 10
-MAX_INTENT = 200  # characters
-MAX_TAGS = 20
-MAX_TAG = 50  # characters
 MAX_PAGE = 200
 MAX_HITS = 50
 
-_CACHED_VERSIONS = 256
-_SHOWN_HASH = 12  # digits
 _MIN_PREFIX = 6  # digits
 
 
@@ -77,21 +69,16 @@ class Catalog:
         packages: Packages | None = None,
         *,
         index: SearchIndex | None = None,
-        wake: Callable[[], None] = lambda: None,
-        expect: Callable[[], None] = lambda: None,
+        indexing: Indexing | None = None,
     ) -> None:
         """Make it for one store. `limits` are those that the operator sets for runs; workflows may lower them.
 
-        Without an `index` searches go by words. `wake` is called when something is stored, `expect` when
-        something is searched for.
+        Without an `index` searches go by words; `indexing` is what keeps it up to date.
         """
         self._database = database
-        self._index = index
-        self._wake = wake
-        self._expect = expect
+        self._index = CatalogIndex(database, index, indexing)
         self._limits = limits or Limits()
-        self._packages: Packages = packages or NoPackages()
-        self._versions: dict[str, Version] = {}
+        self._versions = Versions(database, packages or NoPackages())
         self._checks = ArgumentChecks()
 
     async def create(
@@ -122,64 +109,58 @@ class Catalog:
             PackageRefused, PackagesUnavailable: a package cannot be had.
         """
         check_name(name)
-        if self._index is not None and description:
-            self._index.begin(purpose_of(name, as_text(description).strip()))
-        version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
-        of_limits = within(version, self._limits)
-        wanted = Workflow(
-            name=name,
-            description=_description(description, version),
-            tags=_texts(tags, "tags", MAX_TAGS, MAX_TAG),
-            intents=_texts(intents, "intents", MAX_INTENTS, MAX_INTENT),
-            version=version,
-            created_at=time.time(),
-            origin=origin,
-        )
-        # At the same time: one computes, the other waits for the disk.
-        alike, (stored, created, replaced) = await asyncio.gather(
-            self._find_alike(wanted),
-            self._put(_Put(wanted, replace=replace, dry_run=dry_run), tell),
-        )
-        if created:
-            self._wake()
-        warnings = (*_relevant(version.warnings, wanted), *of_limits)
-        if (
-            not created
-            and not dry_run
-            and (_differ(wanted.tags, stored.tags) or _differ(wanted.intents, stored.intents))
-        ):
-            message = "this source is stored with other tags or intents, which were kept: pass replace=True."
-            warnings = (*warnings, Warn(code="not_updated", message=message))
-        if created or dry_run:
-            warnings = (*warnings, *warn_of(alike, name))
-        similar = tuple(item.name for item in alike)
-        return Created(workflow=stored, created=created, replaced=replaced, warnings=warnings, similar=similar)
-
-    async def _find_alike(self, wanted: Workflow) -> "list[Likeness]":
+        said = as_text(description or "").strip()
+        # At the same time: the model works on the purpose, one thread reads the source, another waits for the disk.
+        near = self._begin_near(name, said) if said else None
         try:
-            return await self._viewing(lambda view: find_alike(view, wanted))
+            version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
+            of_limits = within(version, self._limits)
+            wanted = Workflow(
+                name=name,
+                description=description_of(description, version),
+                tags=tags_of(tags),
+                intents=intents_of(intents),
+                version=version,
+                created_at=time.time(),
+                origin=origin,
+            )
+            near = near or self._begin_near(name, wanted.description)
+            stored = await self._put(Put(wanted, replace, dry_run, self._index.begin_document), tell)
+            alike = compare(wanted, await near, stored.twins)
+        finally:
+            if near is not None:
+                near.cancel()
+        if stored.created:
+            self._index.wake()
+        warnings = [*_relevant(version.warnings, wanted), *of_limits]
+        if stored.created or dry_run:
+            warnings += warn_of(alike, name)
+        elif _differ(wanted.tags, stored.workflow.tags) or _differ(wanted.intents, stored.workflow.intents):
+            message = "this source is stored with other tags or intents, which were kept: pass replace=True."
+            warnings.append(Warn(code="not_updated", message=message))
+        similar = tuple(item.name for item in alike)
+        return Created(stored.workflow, stored.created, stored.replaced, tuple(warnings), similar)
+
+    def _begin_near(self, name: str, description: str) -> "asyncio.Task[list[Near]]":
+        self._index.begin(purpose_of(name, description))
+        return asyncio.create_task(self._find_near(name, description))
+
+    async def _find_near(self, name: str, description: str) -> "list[Near]":
+        try:
+            return await self._index.see(lambda view: find_near(view, name, description))
         except Exception:
-            log.exception("no workflows like %s could be looked for", wanted.name)
+            log.exception("no workflows like %s could be looked for", name)
             return []  # it is stored all the same
 
-    async def _put(self, wanted: "_Put", tell: Tell | None) -> tuple[Workflow, bool, str | None]:
-        store_it = await self._bind(wanted, tell)
-        return await (self._database.read if wanted.dry_run else self._database.write)(store_it)
-
-    async def _bind(self, wanted: "_Put", tell: Tell | None) -> "_Put":
-        """Return the same with the packages of its version, which are installed now."""
-        version = wanted.wanted.version
-        self._packages.check(version)
-        if wanted.dry_run or not version.manifest.get("dependencies"):
-            return wanted
-        await self._database.read(replace(wanted, dry_run=True))  # a name that is taken needs no packages
-        return replace(wanted, wanted=replace(wanted.wanted, version=await self._with_packages(version, tell)))
-
-    async def _with_packages(self, version: Version, tell: Tell | None = None) -> Version:
-        stored = await self._database.read(lambda c: store.find_version(c, version.hash))
-        known = version if stored is None else replace(version, lock=stored.lock)
-        self._versions.pop(version.hash, None)
-        return replace(version, lock=await self._packages.prepare(known, tell))
+    async def _put(self, put: Put, tell: Tell | None) -> Stored:
+        version = put.wanted.version
+        self._versions.check_packages(version)
+        if put.dry_run:
+            return await self._database.read(put)
+        if version.manifest.get("dependencies"):
+            await self._database.read(put.rehearsed())  # a name that is taken needs no packages
+            put = put.of_version(await self._versions.with_packages(version, tell))
+        return await self._database.write(put)
 
     async def get(self, name: str, version: str | None = None) -> Workflow:
         """Return a workflow, as it is or as it was at a version given by its hash or the hash's first digits.
@@ -195,7 +176,7 @@ class Catalog:
         found, hashes = await self._database.read(lambda c: store.find_at_version(c, current.name, prefix))
         if found is not None:
             return found
-        known = ", ".join(item[:_SHOWN_HASH] for item in (hashes or current.versions)[:5])
+        known = ", ".join(item[:SHOWN_HASH] for item in (hashes or current.versions)[:5])
         problem = "several versions that start" if hashes else "no version that starts"
         raise NotFound(
             f"`{name}` has {problem} with {prefix[:20]!a}.",
@@ -219,16 +200,7 @@ class Catalog:
         Raises:
             NotFound: no such version was ever stored.
         """
-        if (known := self._versions.get(hash_)) is not None:
-            return known
-        wanted = hash_.encode("ascii", "replace").decode()
-        found = await self._database.read(lambda c: store.find_version(c, wanted))
-        if found is None:
-            raise NotFound(f"There is no version {hash_[:_SHOWN_HASH]!a}.", hint="It takes the full hash.")
-        if len(self._versions) >= _CACHED_VERSIONS:
-            self._versions.pop(next(iter(self._versions)))
-        self._versions[hash_] = found
-        return found
+        return await self._versions.get(hash_)
 
     async def add_version(self, version: Version, tell: Tell | None = None) -> None:
         """Store a version that no name points at, for ad hoc code.
@@ -236,8 +208,7 @@ class Catalog:
         Raises:
             PackageRefused, PackagesUnavailable: a package that it declares cannot be had.
         """
-        version = await self._with_packages(version, tell)
-        await self._database.write(lambda c: store.renew_version(c, version, time.time()))
+        await self._versions.add(version, tell)
 
     def analyse_code(self, code: str) -> Version:
         """Read ad hoc code: a workflow, or a script whose last expression is its result.
@@ -271,23 +242,20 @@ class Catalog:
     async def search(self, query: str, limit: int = 5) -> SearchResult:
         """Return the workflows that fit an intent, best first. Any text is a query; none is an error."""
         text = as_text(query)
-        if self._index is not None:
-            self._index.begin(text)
-        found = await self._viewing(lambda view: search(view, text, max(1, min(limit, MAX_HITS))))
-        (self._wake if found.model is not None and found.pending else self._expect)()
+        self._index.begin(text)
+        found = await self._index.see(lambda view: search(view, text, max(1, min(limit, MAX_HITS))))
+        if found.model is not None and found.pending:
+            self._index.wake()
+        else:
+            self._index.expect()
         return found
-
-    async def _viewing(self, work: Callable[[View], T]) -> T:
-        if self._index is not None:
-            return await self._index.run(work)
-        return await self._database.read(lambda connection: view_once(connection, work))
 
     async def note_lead(self, run_id: str, request: str) -> None:
         """Note the request whose search led to a run; it is learned if the run completes."""
         text = " ".join(as_text(request).split())
         if len(text) <= MAX_INTENT:
             await self._database.write(lambda c: usage.note_lead(c, run_id, text, time.time()))
-            self._wake()
+            self._index.wake()
 
     async def delete(self, name: str) -> bool:
         """Hide a workflow from everything but the runs that hold its versions. Return False if there is none."""
@@ -314,83 +282,15 @@ class Catalog:
 
     async def _not_found(self, name: str) -> NotFound:
         # Of a large catalogue only part is compared letter by letter, so first what words and meaning find.
-        found = await self._viewing(lambda view: search(view, as_text(name)[:MAX_INTENT], MAX_HITS))
+        found = await self._index.see(lambda view: search(view, as_text(name)[:MAX_INTENT], MAX_HITS))
         some = await self._database.read(lambda c: store.list_some(c, CANDIDATES))
         near = await asyncio.to_thread(near_names, name, [*(hit.workflow.name for hit in found.items), *some])
         hint = f"Did you mean {' or '.join(near)}?" if near else "Search with search_workflows, or create it."
         return NotFound(f"There is no workflow {name[:60]!a}.", hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class _Put:
-    # One transaction: whether the name is free must still hold when the row is written.
-    wanted: Workflow
-    replace: bool
-    dry_run: bool
-
-    def __call__(self, connection: sqlite3.Connection) -> tuple[Workflow, bool, str | None]:
-        wanted = self.wanted
-        before = store.find_workflow(connection, wanted.name)
-        if before is not None:
-            if _same(before, wanted, tags_too=self.replace):
-                if not self.dry_run:
-                    store.put_version(connection, wanted.version, wanted.created_at)
-                return before, False, None
-            self._check_replace(before)
-        replaced = before.version.hash if before is not None and before.version.hash != wanted.version.hash else None
-        if self.dry_run:
-            versions = (wanted.version.hash, *(before.versions if before else ()))
-            return replace(wanted, versions=tuple(dict.fromkeys(versions))), False, replaced
-        document = document_of(wanted, usage.learned(connection, wanted.name))
-        return store.put_workflow(connection, wanted, columns(document)), True, replaced
-
-    def _check_replace(self, before: Workflow) -> None:
-        name = self.wanted.name
-        if self.wanted.origin.startswith("file:") and before.origin != self.wanted.origin:
-            raise NameTaken(
-                f"A workflow `{name}` exists that does not come from this file (origin: {before.origin}).",
-                hint=f"Rename the file, or delete the workflow: stepwell delete {name}.",
-            )
-        if not self.replace:
-            raise NameTaken(
-                f"A workflow `{name}` exists (version {before.version.hash[:_SHOWN_HASH]}) and differs from this one.",
-                hint="Pass replace=True to make this its new version, or choose another name.",
-            )
-
-
-def _same(before: Workflow, wanted: Workflow, *, tags_too: bool) -> bool:
-    if before.version.hash != wanted.version.hash or before.description != wanted.description:
-        return False
-    return not tags_too or (before.tags, before.intents) == (wanted.tags, wanted.intents)
-
-
 def _differ(wanted: tuple[str, ...], stored: tuple[str, ...]) -> bool:
     return bool(wanted) and wanted != stored
-
-
-def _description(given: str | None, version: Version) -> str:
-    if given is None or not given.strip():
-        return version.description
-    text = as_text(given).strip()
-    if len(text) > MAX_DESCRIPTION:
-        raise InvalidArguments(
-            f"description: {len(text):,} characters, at most {MAX_DESCRIPTION:,} are accepted.",
-            hint="Say in one sentence what the workflow does; put the rest into its docstring.",
-        )
-    return text
-
-
-def _texts(given: Sequence[str], field: str, most: int, longest: int) -> tuple[str, ...]:
-    if len(given) > most:
-        raise InvalidArguments(f"{field}: {len(given)} given, at most {most} are accepted.", hint="Leave some out.")
-    texts = [" ".join(as_text(item).split()) for item in given]
-    for text in texts:
-        if len(text) > longest:
-            raise InvalidArguments(
-                f"{field}: {text[:40]!r}... has {len(text)} characters, at most {longest} are accepted.",
-                hint="Shorten it.",
-            )
-    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def _relevant(warnings: tuple[Warn, ...], wanted: Workflow) -> tuple[Warn, ...]:

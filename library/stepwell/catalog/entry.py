@@ -181,7 +181,7 @@ def _object_entry(name: str, line: int, call: ast.Call, tree: ast.Module) -> Ent
 
 def _agents(tree: ast.Module, origins: Origins, *, parts: bool = False) -> dict[str, ast.Call]:
     """Return the module's objects made of agents by name; only with `parts` those that others are made of."""
-    known = Agents(tree, origins)
+    known = Agents(origins)
     found: dict[str, ast.Call] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and known.kind(node.value) in COMPOSED:

@@ -65,11 +65,11 @@ _DISTRIBUTIONS = {  # import name -> name on the index, where they differ
 }
 
 
-def check_imports(tree: ast.Module, origins: Origins, dependencies: list[str]) -> Iterator[Warn]:
+def check_imports(origins: Origins, dependencies: list[str]) -> Iterator[Warn]:
     """Yield a warning for each line that would fail in the sandbox."""
     declared = {_normal(name) for name in dependencies}
-    optional = _optional_lines(tree, origins)
-    for node in ast.walk(tree):
+    optional = _optional_lines(origins)
+    for node in origins.nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             if node.lineno not in optional:
                 yield from _imported(node, declared)
@@ -131,10 +131,10 @@ def _framework(name: str) -> str:
     return f"`{name}` is not in the sandbox: import the same names from `stepwell.compat.{name}`, or {native}."
 
 
-def _optional_lines(tree: ast.Module, origins: Origins) -> set[int]:
+def _optional_lines(origins: Origins) -> set[int]:
     # Imports whose failure the source handles, and those only type checkers see.
     lines: set[int] = set()
-    for node in ast.walk(tree):
+    for node in origins.nodes:
         if isinstance(node, ast.Try) and any(_catches_import(handler) for handler in node.handlers):
             guarded: list[ast.stmt] = node.body
         elif isinstance(node, ast.If) and origins.last(node.test) == "TYPE_CHECKING":

@@ -1,7 +1,6 @@
 """What is done behind searches: the model is loaded, vectors are made, a new model takes over when it has all."""
 
 import asyncio
-import hashlib
 import logging
 import os
 import time
@@ -11,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepwell.catalog.ahead import Ahead
 from stepwell.catalog.documents import document_of
+from stepwell.catalog.vectors import digest_of, embed_documents
 from stepwell.errors import StoreError
 from stepwell.model.locks import take_lock
-from stepwell.search.document import Document, columns, text_for_model
+from stepwell.search.document import Document, columns
 from stepwell.search.index import SearchIndex
 from stepwell.search.loading import Models, SearchOptions
 from stepwell.store import search_text, search_vectors, usage
@@ -66,6 +67,7 @@ class Indexing:
     def __init__(self, database: Database, models: Models, lock: Path) -> None:
         self._database = database
         self._models = models
+        self._ahead = Ahead(models)
         self._lock = lock
         self._woken = asyncio.Event()
         self._asked = False
@@ -85,6 +87,10 @@ class Indexing:
         """Why meanings cannot be compared, if something is wrong with the model."""
         return self._models.problem
 
+    def begin(self, document: Document) -> None:
+        """Begin to make the vector of a document that is being stored. From any thread; takes no time."""
+        self._ahead.begin(document)
+
     def wake(self) -> None:
         """Say that something was stored that should be found soon."""
         self._asked = True
@@ -102,7 +108,7 @@ class Indexing:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._load(fetch=False)
-                await bring_up_to_date(self._database, self._models, self._lock)
+                await bring_up_to_date(self._database, self._models, self._lock, self._ahead)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -145,7 +151,7 @@ class Indexing:
         if look:
             await self._load()
             self._look_again = time.monotonic() + LOOK_S
-        await bring_up_to_date(self._database, self._models, self._lock)
+        await bring_up_to_date(self._database, self._models, self._lock, self._ahead)
         self._seen = await self._database.data_version() if look else -1
 
     async def _load(self, *, fetch: bool = True) -> None:
@@ -187,7 +193,7 @@ async def open_index(
         await asyncio.to_thread(index.close)
 
 
-async def bring_up_to_date(database: Database, models: Models, lock: Path) -> int:
+async def bring_up_to_date(database: Database, models: Models, lock: Path, ahead: Ahead) -> int:
     """Index what waits, and return how many workflows that were; 0 as well where another process is at it."""
     if not await database.read(lambda c: search_vectors.list_pending(c, 1) or _is_switching(c)):
         return 0
@@ -195,18 +201,18 @@ async def bring_up_to_date(database: Database, models: Models, lock: Path) -> in
     if fd is None:
         return 0
     try:
-        return await _drain(database, models)
+        return await _drain(database, models, ahead)
     finally:
         os.close(fd)
 
 
-async def _drain(database: Database, models: Models) -> int:
+async def _drain(database: Database, models: Models, ahead: Ahead) -> int:
     done = 0
     size = 1  # the newest first and at once: somebody may be about to search for it
     while (batch := await database.read(_reader(models, size))).items or batch.gone:
         vectors: dict[int, tuple[bytes, bytes]] = {}
         if batch.embedder is not None and batch.changed:
-            vectors = await models.compute(lambda batch=batch: _embed(batch))
+            vectors = await models.compute(lambda batch=batch: _embed(batch, ahead))
         await database.write(_writer(batch, vectors))
         done += len(batch.items)
         size = MAX_BATCH
@@ -259,31 +265,12 @@ def _writer(batch: _Batch, vectors: dict[int, tuple[bytes, bytes]]) -> "Callable
     return write
 
 
-def _embed(batch: _Batch) -> dict[int, tuple[bytes, bytes]]:
-    """Return digest and vector of those whose text has changed."""
+def _embed(batch: _Batch, ahead: Ahead) -> dict[int, tuple[bytes, bytes]]:
+    """Return digest and vector of those whose text has changed. In the thread of the models."""
     assert batch.embedder is not None
-    changed = batch.changed
-    rows = embed_documents(batch.embedder, [item.document for item in changed])
-    return {item.id: (item.digest, row) for item, row in zip(changed, rows, strict=True)}
-
-
-def digest_of(document: Document) -> bytes:
-    """Return what a vector follows from, in 16 bytes."""
-    texts = (text_for_model(document), *document.intents)
-    return hashlib.sha256("\0".join(texts).encode()).digest()[:16]
-
-
-def embed_documents(embedder: "Embedder", documents: list[Document]) -> list[bytes]:
-    """Return the packed vectors of documents with their intents."""
-    from stepwell.search.vectors import combine, pack  # noqa: PLC0415 - numpy: only where there is a model
-
-    texts = [text_for_model(document) for document in documents]
-    intents = [intent for document in documents for intent in document.intents]
-    rows = embedder.embed_texts([*texts, *intents])
-    packed: list[bytes] = []
-    start = len(texts)
-    for row, document in zip(rows, documents, strict=False):
-        end = start + len(document.intents)
-        packed.append(pack(combine(row, rows[start:end])))
-        start = end
-    return packed
+    model = batch.embedder.key
+    begun = {item.id: vector for item in batch.changed if (vector := ahead.take(model, item.digest)) is not None}
+    rest = [item for item in batch.changed if item.id not in begun]
+    made = embed_documents(batch.embedder, [item.document for item in rest])
+    vectors = begun | dict(zip((item.id for item in rest), made, strict=True))
+    return {item.id: (item.digest, vectors[item.id]) for item in batch.changed}

@@ -1,7 +1,8 @@
 """Which stored workflows a new one repeats: purpose, parameters, tools."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from stepwell.model import Warn, Workflow
 from stepwell.search.index import View
@@ -14,6 +15,9 @@ MAX_SIMILAR = 3
 _PURPOSE, _PARAMETERS = 0.6, 0.2  # the rest is for tools
 _QUERY = 300  # characters
 _FULL = 0.7  # a search's score of the same purpose said in other words
+
+Near: TypeAlias = tuple[Workflow, float]
+"""A workflow and the score of a search for the new one's name and description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +36,21 @@ def purpose_of(name: str, description: str) -> str:
     return f"{name} {description}"[:_QUERY]
 
 
-def find_alike(view: View, wanted: Workflow) -> list[Likeness]:
-    """Return the workflows that may do the same, likeliest first."""
-    found = find_closest(view.text, purpose_of(wanted.name, wanted.description), MAX_SIMILAR + 1, view.meaning)
-    workflows = store.load_workflows(view.connection, [item.id for item in found])
-    likely = [(workflows[item.id], min(item.score, 1.0)) for item in found if item.id in workflows]
-    alike = [_compare(wanted, other, score) for other, score in likely if other.name != wanted.name]
-    kept = [item for item in alike if item is not None]
-    twins = set(store.list_twins(view.connection, wanted.version.hash)) - {wanted.name, *(item.name for item in kept)}
+def find_near(view: View, name: str, description: str) -> list[Near]:
+    """Return the other workflows whose purpose may be the same."""
+    found = find_closest(view.text, purpose_of(name, description), MAX_SIMILAR + 1, view.meaning)
+    score_of = {item.id: min(item.score, 1.0) for item in found if item.score >= SIMILAR_SCORE}
+    workflows = store.load_workflows(view.connection, list(score_of)) if score_of else {}
+    return [(other, score_of[id_]) for id_, other in workflows.items() if other.name != name]
+
+
+def compare(wanted: Workflow, near: list[Near], twins: Sequence[str]) -> list[Likeness]:
+    """Return the workflows that may do the same, likeliest first; `twins` have the same source."""
+    kept = [_compare(wanted, other, score) for other, score in near]
+    known = {item.name for item in kept}
     signature = wanted.version.signature[len(wanted.name) :]
-    kept += [Likeness(name, 1.0, name + signature, same_source=True) for name in sorted(twins)[:MAX_SIMILAR]]
+    others = [name for name in twins if name not in known]
+    kept += [Likeness(name, 1.0, name + signature, same_source=True) for name in others[:MAX_SIMILAR]]
     return sorted(kept, key=lambda item: -item.score)[:MAX_SIMILAR]
 
 
@@ -60,16 +69,14 @@ def warn_of(alike: list[Likeness], name: str) -> list[Warn]:
     return [Warn(code="near_duplicate", message=message)]
 
 
-def _compare(wanted: Workflow, other: Workflow, score: float) -> Likeness | None:
-    same = other.version.hash == wanted.version.hash
-    if not same and score < SIMILAR_SCORE:
-        return None
+def _compare(wanted: Workflow, other: Workflow, score: float) -> Likeness:
     parameters = _overlap(
         {item.name for item in wanted.version.parameters}, {item.name for item in other.version.parameters}
     )
     tools = _overlap(_tools(wanted), _tools(other))
     purpose = min(score / _FULL, 1.0)
     whole = _PURPOSE * purpose + _PARAMETERS * parameters + (1 - _PURPOSE - _PARAMETERS) * tools
+    same = other.version.hash == wanted.version.hash
     return Likeness(other.name, round(whole, 3), other.version.signature, same)
 
 

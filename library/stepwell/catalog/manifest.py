@@ -36,7 +36,7 @@ def read_manifest(parsed: Parsed, origins: Origins) -> JsonObject:
         InvalidSource: its `# /// script` block cannot be read.
     """
     nodes = sorted(
-        (node for node in ast.walk(parsed.tree) if isinstance(node, ast.Attribute | ast.Call)),
+        (node for node in origins.nodes if isinstance(node, ast.Attribute | ast.Call)),
         key=lambda node: (node.lineno, node.col_offset),
     )
     calls = [node for node in nodes if isinstance(node, ast.Call)]

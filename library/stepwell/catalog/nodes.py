@@ -49,7 +49,7 @@ class NodeReader:
 
     def __init__(self, tree: ast.Module, origins: Origins) -> None:
         self._origins = origins
-        self._agents = Agents(tree, origins)
+        self._agents = Agents(origins)
         self._left = MAX_NODES
         self._assigned: dict[str, ast.expr] = {}
         for node in tree.body:

@@ -10,8 +10,10 @@ class Origins:
     """The imports of a module, of all its scopes together."""
 
     def __init__(self, tree: ast.Module) -> None:
+        self.nodes = tuple(ast.walk(tree))
+        """All of the module, since each walk through a tree takes as long as parsing it."""
         self._names: dict[str, str] = {}
-        for node in ast.walk(tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.asname:

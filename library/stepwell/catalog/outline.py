@@ -35,7 +35,7 @@ class _Reader:
     def __init__(self, tree: ast.Module, origins: Origins) -> None:
         self._tree = tree
         self._origins = origins
-        self._agents = Agents(tree, origins)
+        self._agents = Agents(origins)
         self._nodes = NodeReader(tree, origins)
         self._left = MAX_NODES
         self._depth = 0

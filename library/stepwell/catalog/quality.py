@@ -35,7 +35,7 @@ def check_quality(tree: ast.Module, entry: Entry, inputs: Inputs, origins: Origi
             line=entry.line,
         )
     yield from _work_at_import(tree, origins)
-    for node in ast.walk(tree):
+    for node in origins.nodes:
         if isinstance(node, ast.ExceptHandler):
             yield from _silent(node, origins)
         elif isinstance(node, ast.Call):

@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -131,7 +131,15 @@ class Models:
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, from the thread that loads and embeds."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor(), work)
+        return await asyncio.wrap_future(self.begin(work))
+
+    def begin(self, work: Callable[[], T]) -> "Future[T]":
+        """Begin `work` in the same thread, after what was begun before it.
+
+        Raises:
+            RuntimeError: the models are closed.
+        """
+        return self._executor().submit(work)
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -139,7 +139,7 @@ def list_twins(connection: sqlite3.Connection, version: str) -> list[str]:
 
 def put_version(connection: sqlite3.Connection, version: Version, at: float) -> None:
     """Store a version; one that is stored already stays as it is, and gets its packages if it has none yet."""
-    analysis = asdict(version)
+    analysis = msgspec.to_builtins(version)
     del analysis["hash"], analysis["source"], analysis["lock"]
     connection.execute(
         "INSERT INTO versions (hash, source, analysis, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
