@@ -71,7 +71,12 @@ def find_interpreter() -> Interpreter:
         for folder in dict.fromkeys((*libraries, *folders))
         for name in ("site-packages", "dist-packages")
     ]
-    return Interpreter(executable, libraries, shared, tuple(path for path in site if os.path.isdir(path)))
+    return Interpreter(
+        executable,
+        libraries,
+        shared,
+        tuple(dict.fromkeys(os.path.realpath(path) for path in site if os.path.isdir(path))),
+    )
 
 
 def readable_by_others(path: str | Path) -> bool:

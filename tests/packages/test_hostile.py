@@ -40,7 +40,18 @@ def in_thread(work):
     return answers.get()
 """
 # Code of the workflow's own, mapped in a thread that is older than the last filter.
-RUN = """import evil, mmap
+RUN = """import evil, glob, mmap, os
+
+def installed():
+    found = []
+    for root in ("/usr/lib/python3*", os.path.dirname(os.__file__)):
+        for path in glob.glob(root + "/[ds]i*-packages/*/*.py")[:100]:
+            try:
+                open(path).close()
+                found.append(path)
+            except OSError:
+                pass
+    return found
 
 def machine_code():
     with open("own", "wb") as file:
@@ -49,7 +60,7 @@ def machine_code():
         return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
 
 def run():
-    return [evil.WORKED, evil.in_thread(lambda: 1 + 1), evil.in_thread(machine_code)]
+    return [evil.WORKED, installed(), evil.in_thread(lambda: 1 + 1), evil.in_thread(machine_code)]
 """
 
 
@@ -74,7 +85,7 @@ async def test_loading_is_confined_and_what_it_may_do_more_ends_before_the_workf
             last = frames.pop()
             frames.clear()
             assert isinstance(last, Done), last
-            assert msgspec.json.decode(last.value) == [[], "2", "PermissionError"]
+            assert msgspec.json.decode(last.value) == [[], [], "2", "PermissionError"]
         await link.close()
     finally:
         folder.remove()

@@ -46,7 +46,7 @@ class Confinement:
             return
         rules = landlock.Ruleset(self._abi)
         for path in self.plan.readable:
-            _allow_beside(rules, path, self.plan.hidden)
+            _allow_beside(rules, os.path.realpath(path), self.plan.hidden)
         _allow_devices(rules)
         rules.allow(self.plan.scratch_root, landlock.READ_WRITE)
         if os.path.isdir(namespaces.OWN_THREADS):  # which are counted before each fork
@@ -116,12 +116,13 @@ def _allow_beside(rules: landlock.Ruleset, path: str, hidden: tuple[str, ...]) -
     if path in hidden:
         return
     if not any(other.startswith(f"{path}/") for other in hidden):
-        with suppress(FileNotFoundError):  # a link that leads nowhere
+        with suppress(FileNotFoundError):  # it has gone meanwhile
             rules.allow(path, landlock.READ)
         return
     rules.allow(path, landlock.READ_DIR)
     for name in os.listdir(path):
-        _allow_beside(rules, f"{path}/{name}", hidden)
+        if not os.path.islink(f"{path}/{name}"):  # which opens what it leads to, perhaps what is hidden
+            _allow_beside(rules, f"{path}/{name}", hidden)
 
 
 def _keep_only(channel: int, written: int) -> None:
