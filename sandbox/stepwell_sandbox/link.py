@@ -299,7 +299,7 @@ class Link:
             return
         message: dict[str, Any] = json.loads(data)
         if "hello" in message:
-            self._on_hello(message["hello"], fds[0])
+            self._on_hello(message["hello"], fds)
         elif "born" in message:
             self._on_born(message["born"], fds)
         elif "stillborn" in message:
@@ -308,12 +308,13 @@ class Link:
         elif child := self._children.pop(message["gone"], None):
             child.finish(Reaped(message["status"], message["cpu_s"], message["max_rss_bytes"], message["limit"]))
 
-    def _on_hello(self, hello: dict[str, Any], pidfd: int) -> None:
+    def _on_hello(self, hello: dict[str, Any], fds: list[int]) -> None:
         self.hello = hello
-        if (pid := pid_of(pidfd)) is not None:
-            raise_oom_score(pid)
-            self._shared_bytes = resident_bytes(pid)
-        os.close(pidfd)
+        for pidfd in fds:  # none if this process has too many open
+            if (pid := pid_of(pidfd)) is not None:
+                raise_oom_score(pid)
+                self._shared_bytes = resident_bytes(pid)
+            os.close(pidfd)
         if not self._greeted.done():
             self._greeted.set_result(None)
 

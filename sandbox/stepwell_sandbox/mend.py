@@ -21,15 +21,23 @@ _DOCKER_PROFILE = (
     + ", ".join(f'"{name}"' for name in NEEDED_CALLS)
     + '], action: "SCMP_ACT_ALLOW"}]\' > stepwell-seccomp.json'
 )
+_APPARMOR_PROFILE = (
+    "printf 'abi <abi/4.0>,\\nprofile stepwell flags=(unconfined) {\\n  userns,\\n}\\n' | "
+    "sudo tee /etc/apparmor.d/stepwell && sudo apparmor_parser -r /etc/apparmor.d/stepwell"
+)
+"""Under Ubuntu's rule a container without a profile gets no user namespace, and with Docker's own no mount in it."""
 _DOCKER = (
-    "on the machine that starts the container: {profile}\n"
-    "{program} run --security-opt seccomp=stepwell-seccomp.json --security-opt apparmor=unconfined ...\n"
+    "on the machine that starts the container: {profiles}\n"
+    "{program} run --security-opt seccomp=stepwell-seccomp.json --security-opt apparmor={apparmor} ...\n"
     "(or, wider: --security-opt seccomp=unconfined; --privileged is not needed)"
 )
 _KUBERNETES = (
-    "in the container's securityContext: seccompProfile: {type: Localhost, localhostProfile: stepwell-seccomp.json} "
-    "and appArmorProfile: {type: Unconfined}; the profile, in /var/lib/kubelet/seccomp of the node, is made by: "
-    + _DOCKER_PROFILE
+    "in the container's securityContext: seccompProfile: {{type: Localhost, localhostProfile: stepwell-seccomp.json}} "
+    "and appArmorProfile: {apparmor}; on the node, the first in /var/lib/kubelet/seccomp: {profiles}"
+)
+_LANDLOCK_CALLS = (
+    "Docker before 23 forbids it: update it, or allow the landlock_* calls in the filter around the server. If "
+    "/sys/kernel/security/lsm of the machine that runs the container does not name it: "
 )
 _ALLOW_CLONE = "echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-user-namespaces.conf"
 _ALLOW_COUNT = "echo user.max_user_namespaces=15000 | sudo tee /etc/sysctl.d/60-user-namespaces.conf"
@@ -66,10 +74,8 @@ def allow_namespaces(facts: Facts) -> str:
         return "wsl --set-version <distribution> 2   (in PowerShell; WSL 1 has no Linux kernel)"
     if facts.nested_in:
         return leave_sandbox(facts)
-    if facts.container == "kubernetes":
-        return _KUBERNETES
     if facts.container:
-        return _DOCKER.format(profile=_DOCKER_PROFILE, program="podman" if facts.container == "podman" else "docker")
+        return _allow_in_container(facts)
     if not facts.user_namespaces:
         clone = facts.family == "debian"
         return f"{_ALLOW_CLONE if clone else _ALLOW_COUNT} && sudo sysctl --system"
@@ -81,6 +87,16 @@ def allow_namespaces(facts: Facts) -> str:
             f"sandbox): allow {', '.join(NEEDED_CALLS)} in it, or start the server outside"
         )
     return "sysctl user.max_user_namespaces kernel.unprivileged_userns_clone   (they must not be 0)"
+
+
+def _allow_in_container(facts: Facts) -> str:
+    rule = facts.apparmor_limits_namespaces
+    profiles = f"{_DOCKER_PROFILE} && {_APPARMOR_PROFILE}" if rule else _DOCKER_PROFILE
+    if facts.container == "kubernetes":
+        apparmor = "{type: Localhost, localhostProfile: stepwell}" if rule else "{type: Unconfined}"
+        return _KUBERNETES.format(apparmor=apparmor, profiles=profiles)
+    program = "podman" if facts.container == "podman" else "docker"
+    return _DOCKER.format(profiles=profiles, program=program, apparmor="stepwell" if rule else "unconfined")
 
 
 def load_profile(facts: Facts) -> str:
@@ -105,7 +121,7 @@ def leave_sandbox(facts: Facts) -> str:
 
 def allow_run_namespaces(facts: Facts) -> str:
     """Return what gives each run its own namespaces where bubblewrap works already."""
-    if facts.apparmor_limits_namespaces:
+    if facts.apparmor_limits_namespaces and not facts.container:
         return (
             "nothing that keeps Ubuntu's rule: its profile lets bubblewrap work and leaves what bubblewrap starts "
             "without rights, so A2 is the strongest level here"
@@ -124,6 +140,8 @@ def enable_landlock(facts: Facts) -> str:
             return leave_sandbox(facts)
         return "the kernel has it, and a filter around the server forbids it: allow the landlock_* calls there"
     where = "on the machine that runs the container: " if facts.container else ""
+    if facts.container and facts.filtered and not facts.security_modules and facts.kernel_version >= _LANDLOCK_SINCE:
+        return _LANDLOCK_CALLS + _command_line(facts)
     if (0, 0) < facts.kernel_version < _LANDLOCK_SINCE:
         return f"{where}it needs Linux 5.13, this is {facts.kernel}: install a newer kernel and reboot"
     return where + _command_line(facts)

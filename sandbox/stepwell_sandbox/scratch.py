@@ -49,12 +49,16 @@ class Folder:
         sweep(parent)
         self.path, held = _make_locked(parent)
         self._lock: int | None = held
-        self.path.chmod(0o711)
         self.code = self.path / "code"
         self.runs = self.path / "runs"
-        self.runs.mkdir(mode=0o700)
         self.extra = tuple(path.name for path in extra_code)
-        self._copy(extra_code)
+        try:
+            self.path.chmod(0o711)
+            self.runs.mkdir(mode=0o700)
+            self._copy(extra_code)
+        except OSError:  # the disk is full
+            self.remove()
+            raise
 
     def _copy(self, extra_code: Iterable[Path]) -> None:
         sources = {

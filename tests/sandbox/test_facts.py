@@ -242,6 +242,50 @@ def test_landlock_is_brought_by_the_machines_own_means(files: dict[str, str], sa
     assert said in mend_of(report, "Landlock")
 
 
+PROFILE = (
+    "curl -fsSL https://raw.githubusercontent.com/moby/profiles/main/seccomp/default.json | "
+    'jq \'.syscalls += [{names: ["clone", "mount", "pivot_root", "sethostname", "setns", "umount2", "unshare"], '
+    'action: "SCMP_ACT_ALLOW"}]\' > stepwell-seccomp.json'
+)
+PROFILES = (
+    f"{PROFILE} && printf 'abi <abi/4.0>,\\nprofile stepwell flags=(unconfined) {{\\n  userns,\\n}}\\n' | "
+    "sudo tee /etc/apparmor.d/stepwell && sudo apparmor_parser -r /etc/apparmor.d/stepwell"
+)
+STARTS = (
+    "on the machine that starts the container: {}\n"
+    "{} run --security-opt seccomp=stepwell-seccomp.json --security-opt apparmor={} ...\n"
+    "(or, wider: --security-opt seccomp=unconfined; --privileged is not needed)"
+)
+DOCKER = {"/.dockerenv": "", "/sys/kernel/security/lsm": ""}
+WSL2 = {
+    "/proc/sys/kernel/osrelease": "6.6.87.2-microsoft-standard-WSL2\n",
+    "/sys/kernel/security/lsm": "capability,yama",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "landlock", "layer", "command"),
+    [
+        (DOCKER | FILTERED, 7, "bubblewrap namespaces", STARTS.format(PROFILE, "docker", "unconfined")),
+        (DOCKER | FILTERED | RULE, 7, "bubblewrap namespaces", STARTS.format(PROFILES, "docker", "stepwell")),
+        # Allowed all, but run as a user: AppArmor's rule holds for what has no profile.
+        (DOCKER | RULE, 7, "bubblewrap namespaces", STARTS.format(PROFILES, "docker", "stepwell")),
+        (DOCKER | FILTERED, 0, "Landlock", "Docker before 23 forbids it: update it, or allow the landlock_* calls in the filter around the server. If /sys/kernel/security/lsm of the machine that runs the container does not name it: echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX lsm=landlock,lockdown,yama,integrity,apparmor,bpf\"' | sudo tee /etc/default/grub.d/landlock.cfg && sudo update-grub && sudo reboot"),
+        ({"/run/.containerenv": ""} | FILTERED, 7, "bubblewrap namespaces", STARTS.format(PROFILE, "podman", "unconfined")),
+        ({"/etc/os-release": UBUNTU} | RULE | EXTRA_PROFILE, 7, "bubblewrap namespaces", f"{LINK} && {LOAD}"),
+        ({"/proc/sys/kernel/unprivileged_userns_clone": "0"}, 7, "bubblewrap namespaces", "echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-user-namespaces.conf && sudo sysctl --system"),
+        ({"/etc/os-release": FEDORA, "/proc/sys/user/max_user_namespaces": "0"}, 7, "bubblewrap namespaces", "echo user.max_user_namespaces=15000 | sudo tee /etc/sysctl.d/60-user-namespaces.conf && sudo sysctl --system"),
+        ({"/etc/os-release": FEDORA, "/sys/kernel/security/lsm": "capability,selinux"}, 0, "Landlock", 'sudo grubby --update-kernel=ALL --args="lsm=landlock,selinux" && sudo reboot'),
+        (WSL2, 0, "Landlock", "in PowerShell: wsl --update; add to %UserProfile%\\.wslconfig: [wsl2]\\nkernelCommandLine = lsm=landlock,lockdown,yama,integrity,bpf; then: wsl --shutdown"),
+    ],
+)  # fmt: skip
+def test_each_surrounding_gets_its_exact_command(
+    files: dict[str, str], landlock: int, layer: str, command: str, machine: Machine
+) -> None:
+    report = machine.with_bubblewrap().write(files).report("", landlock=landlock)
+    assert mend_of(report, layer) == command
+
+
 def test_a_minimum_that_is_not_reached_names_the_layer(machine: Machine) -> None:
     machine.with_bubblewrap().write({"/etc/os-release": UBUNTU} | RULE)
     for_namespaces = machine.report("", "A2")

@@ -90,6 +90,15 @@ def test_the_folder_of_a_living_server_is_left_alone(tmp_path: Path) -> None:
     assert names_in(tmp_path) == []
 
 
+def test_a_folder_that_cannot_be_filled_is_removed(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(OSError, match="nonexistent"):
+            Folder(tmp_path, [Path("/nonexistent.py")])  # as on a full disk
+    assert names_in(tmp_path) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_sweeping_touches_nothing_of_others(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

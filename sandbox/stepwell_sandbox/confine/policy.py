@@ -42,7 +42,7 @@ clone3 openat2 io_uring_setup io_uring_enter io_uring_register futex_waitv memfd
 """glibc falls back from ENOSYS, and does not from EPERM."""
 
 PROT_WRITE, PROT_EXEC = 2, 4
-MAP_SHARED, MAP_ANONYMOUS = 1, 0x20
+MAP_SHARED, MAP_ANONYMOUS, MAP_HUGETLB = 1, 0x20, 0x40000
 O_TRUNC = 0o1000
 AT_EMPTY_PATH = 0x1000
 AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK = 1, 1, 0xF
@@ -124,9 +124,10 @@ def _path_rules(landlock_abi: int) -> Alternatives:
 def _argument_rules(*, exec_files: bool) -> Alternatives:
     own = (Test(0, (0,)),), (Test(0, (OWN_PID,)),)
     usual_flags = Test(3, (0,), FULL ^ SEND_AND_RECEIVE_FLAGS)
-    mmap = ((Test(2, (0,), PROT_EXEC),),)
+    # Huge pages are those that the machine has set aside for others.
+    mmap = ((Test(2, (0,), PROT_EXEC), Test(3, (0,), MAP_HUGETLB)),)
     if exec_files:
-        code = Test(2, (PROT_EXEC,), PROT_EXEC | PROT_WRITE), Test(3, (0,), MAP_ANONYMOUS | MAP_SHARED)
+        code = Test(2, (PROT_EXEC,), PROT_EXEC | PROT_WRITE), Test(3, (0,), MAP_ANONYMOUS | MAP_SHARED | MAP_HUGETLB)
         mmap = (*mmap, code)
     return {
         "clone": ((Test(0, (THREAD,), THREAD), Test(0, (0,), namespaces.CLONE_ANY_NAMESPACE)),),
