@@ -34,6 +34,7 @@ FRAMES: dict[str, list[dict[str, Any]]] = {
         {"t": "fired", "key": "d", "at": 1.0, "mark": 2},
     ],
     "the host's key": [STEP | {"value": 1, "key": "curl.post!policy"}],
+    "the host's key of a redirect": [STEP | {"value": 1, "key": "curl.post!policy1"}],
     "the host's key in a call": [CALL | {"key": "curl.post!doubt"}],
     "another call of one key": [CALL, CALL | {"id": 78, "args": {"kwargs": {"prefix": "curl"}}}],
     "readings of nothing": [READINGS | {"key": "k"}],

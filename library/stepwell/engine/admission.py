@@ -19,16 +19,22 @@ MAX_READINGS = 1000  # of one frame
 READINGS_NAME = re.compile(r"seed|readings\d+")
 LARGE_BYTES = 64 * 1024  # of arguments
 SEED = re.compile(r"[0-9a-f]{64}")
-HOST_KEYS = ("policy", "doubt")  # behind the last "!" of a key: decisions that a guest must not be able to record
+DECISION = re.compile(r"policy\d*|doubt|ask\d+")
+"""Behind the last "!" of a key: decisions that a guest must not be able to record."""
 
 
 def check_key(key: str) -> None:
     """Raise ProtocolViolation if a guest uses a key that no honest one has, or that only the host gives out."""
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         raise ProtocolViolation("the guest used a key that is too long or not printable")
-    _, mark, last = key.rpartition("!")
-    if (mark and (last in HOST_KEYS or last.startswith("ask"))) or key.startswith("!") or is_inside(key):
+    if is_decision(key) or key.startswith("!") or is_inside(key):
         raise ProtocolViolation(f"the guest used the key {key[:200]!r}, which is the host's")
+
+
+def is_decision(key: str) -> bool:
+    """Whether it is the key of a decision before or about a call, which only the host gives out."""
+    _, mark, last = key.rpartition("!")
+    return bool(mark) and DECISION.fullmatch(last) is not None
 
 
 def check_name(name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from stepwell.engine.admission import HOST_KEYS, attempt_of, check_key, check_readings, check_step, without_attempts
+from stepwell.engine.admission import attempt_of, check_key, check_readings, check_step, is_decision, without_attempts
 from stepwell.engine.batch import Write
 from stepwell.engine.outcome import NULL, Answer
 from stepwell.engine.recorder import Lease, Recorder
@@ -317,7 +317,7 @@ class Book:
     def _next(
         self, key: str, kind: str, name: str, digest: str, status: str, step: str, args: bytes | None = None
     ) -> Entry:
-        if key.rpartition("!")[2] not in HOST_KEYS:
+        if not is_decision(key):
             self._room.take_call(ENTRY_BYTES + len(key) + len(name) + len(args or b""))
         self._seq += 1
         return Entry(self._seq, key, kind, name, digest, status, step, args=args, opened_at=time.time())
