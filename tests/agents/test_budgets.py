@@ -46,6 +46,9 @@ async def test_a_run_stops_before_the_call_that_could_cross_its_budget(home: Pat
         exact = await session.wait(await session.start("calls", StartOptions(budget_usd=0.02), calls=2))
         free = await session.wait(await session.start("calls", StartOptions(budget_usd=0), calls=3))
         resumed = await session.resume(stopped, budget_usd=0.03)
+        stopped_too = await session.wait(await session.start("calls", StartOptions(budget_usd=0.015), calls=3))
+        await session.add_workflow("calls", f"{CALLS}\n# mended\n", replace=True)
+        continued = await session.resume(stopped_too, version="current", budget_usd=0.03)
         by_agent = await session.run("calls", calls=5, agent_budget=0.02)
         others = await session.run("calls", calls=2, agent_budget=0.02)
 
@@ -60,6 +63,7 @@ async def test_a_run_stops_before_the_call_that_could_cross_its_budget(home: Pat
     assert (exact.status, exact.cost_usd) == ("completed", 0.02)
     assert free.cost_usd == 0.03
     assert (resumed.status, resumed.cost_usd, resumed.tokens_used) == ("completed", 0.03, 39)
+    assert (continued.status, continued.version == stopped_too.version) == ("completed", False), continued.error
     assert by_agent.error is not None
     assert "the budget of the agent 'one'" in by_agent.error.message
     assert by_agent.cost_usd == 0.02

@@ -46,8 +46,10 @@ class _Preview(Exception):
         self.entries = entries
 
 
-async def continue_run(services: Services, row: RunRow, version: Version, decision: str | None, *, via: str) -> Cut:
-    """Make the run pending again, on `version`; return what was cut off.
+async def continue_run(
+    services: Services, row: RunRow, version: Version, decision: str | None, *, budget_usd: float | None, via: str
+) -> None:
+    """Make the run pending again, on `version`, with that budget if one is given.
 
     Raises:
         Conflict: the run goes on by itself, its end is final, the version fails on what is recorded, or effects lie
@@ -81,9 +83,10 @@ async def continue_run(services: Services, row: RunRow, version: Version, decisi
             raise Conflict(f"run {row.id} was resumed or discarded meanwhile", hint="Look at it again with get_run.")
         reopen(connection, now, via=via)
         _apply(connection, now, version, cut, decision)
+        if budget_usd is not None:
+            runs.set_budget(connection, row.id, budget_usd)
 
     await services.database.write(write)
-    return cut
 
 
 _HINT = (

@@ -138,7 +138,7 @@ class Engine(Watcher):
         _check_json(value)
         if budget_usd is not None:
             budget_usd = run_budget(budget_usd, {}, self._services.models.budgets.per_run) or 0.0
-        if version is not None and await self._continue(run_id, version, decision, via):
+        if version is not None and await self._continue(run_id, version, decision, budget_usd, via):
             self._changed(run_id)
             return await self.get(run_id)
         await self._database.write(
@@ -167,7 +167,9 @@ class Engine(Watcher):
         rehearsal = await rehearse(self._services, row, wanted, entries)
         return Comparison(run_id, wanted.hash, rehearsal.delivered, find_difference(row, rehearsal))
 
-    async def _continue(self, run_id: str, version: str, decision: str | None, via: str) -> bool:
+    async def _continue(
+        self, run_id: str, version: str, decision: str | None, budget_usd: float | None, via: str
+    ) -> bool:
         """Continue the run on a version; False if that is its own."""
         row = await self._database.read(lambda c: find_row(c, run_id))
         if version != CURRENT and row.version.startswith(version):
@@ -175,7 +177,7 @@ class Engine(Watcher):
         wanted = await self._version(row.workflow, version)
         if wanted.hash == row.version:
             return False
-        await continue_run(self._services, row, wanted, decision, via=via)
+        await continue_run(self._services, row, wanted, decision, budget_usd=budget_usd, via=via)
         return True
 
     async def _version(self, workflow: str, version: str) -> Version:
