@@ -267,7 +267,6 @@ class Dispatcher:
             self.kick()
         if version == self._version:
             return
-        self._version = version
         worker = services.worker
         news = await services.database.read(
             lambda c: (
@@ -276,6 +275,7 @@ class Dispatcher:
                 *family.list_resting_parents(c, worker),
             )
         )
+        self._version = version  # once it was read what is new
         for run_id in dict.fromkeys(news):
             services.orders.notify(run_id)
         if foreign != self._foreign:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -43,7 +43,9 @@ class _Cycle:
     """
 
     batches: dict[Lease, Batch] = field(default_factory=dict[Lease, Batch])
-    urgent: asyncio.Event = field(default_factory=asyncio.Event)
+    urgent: bool = False
+    look: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is urgent, or it is time to see whether it is due."""
     ended: bool = False
     _waiting: dict[asyncio.Future[None], None] = field(default_factory=dict[asyncio.Future[None], None])
 
@@ -110,7 +112,8 @@ class Recorder:
         for cycle in (self._committing, self._cycle):
             batch = None if cycle is None else cycle.batches.get(lease)
             if cycle is not None and batch is not None and (batch.binding or not binding):
-                cycle.urgent.set()
+                cycle.urgent = True
+                cycle.look.set()
                 await cycle.wait()
         if lease in self._lost:
             raise self._lost[lease]
@@ -142,11 +145,14 @@ class Recorder:
     async def _due(self, cycle: _Cycle) -> None:
         """Return when a cycle that has something is to be committed."""
         for _ in range(max(1, round(TIMELINE_S / DELAY_S))):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DELAY_S):
-                    await cycle.urgent.wait()
-            if cycle.urgent.is_set() or any(batch.binding for batch in cycle.batches.values()):
+            timer = asyncio.get_running_loop().call_later(DELAY_S, cycle.look.set)
+            try:
+                await cycle.look.wait()
+            finally:
+                timer.cancel()
+            if cycle.urgent or any(batch.binding for batch in cycle.batches.values()):
                 return
+            cycle.look.clear()
 
     async def _commit(self) -> None:
         cycle = self._committing = self._cycle

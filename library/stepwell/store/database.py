@@ -100,12 +100,12 @@ class Database:
 
     async def data_version(self) -> int:
         """Return a number that changes when anybody has committed, here or elsewhere."""
-        return await self._reader.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
+        return await self._guarded(self._reader.run(_data_version))
 
     async def foreign_version(self) -> int:
         """Return a number that changes when another process has committed."""
         # A connection's own commits do not count, and this process writes by one only.
-        return await self._writer.run(lambda c: int(c.execute("PRAGMA data_version").fetchone()[0]))
+        return await self._guarded(self._writer.run(_data_version))
 
     async def _guarded(self, work: Awaitable[T]) -> T:
         try:
@@ -146,6 +146,10 @@ def _look(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Outcome
         return [attempt(work, connection) for work in in_time(works)]
     finally:
         _roll_back(connection)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def unusable(path: Path, error: sqlite3.OperationalError) -> StoreError:

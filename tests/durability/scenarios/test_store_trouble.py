@@ -70,6 +70,10 @@ def run_out(connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
+def no_disk(_: sqlite3.Connection) -> int:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
 @pytest.mark.asyncio
 async def test_a_full_disk_is_told_as_such_to_all_who_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(claims, "holds", lambda *_: True)
@@ -77,6 +81,11 @@ async def test_a_full_disk_is_told_as_such_to_all_who_wrote(tmp_path: Path, monk
         for use in (database.read, database.write):
             with pytest.raises(StoreError, match="disk is full"):
                 await use(run_out)
+        with monkeypatch.context() as patched:
+            patched.setattr("stepwell.store.database._data_version", no_disk)
+            for version in (database.data_version, database.foreign_version):
+                with pytest.raises(StoreError, match="disk I/O error"):
+                    await version()
         recorder, leases = Recorder(database, "w", Signals()), [Lease("one", 1), Lease("two", 1)]
         async with recorder.serve():
             for lease, write in zip(leases, (lambda c: c.execute("SELECT 1"), run_out), strict=True):
