@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from agents import compat_sources as sources
 from stepwell.catalog.analysis import analyse
-from stepwell.compat.sagewai import get_worker_credentials
+from stepwell.compat.sagewai import TokenBudgetGuard, get_worker_credentials
 from stepwell.errors import InvalidSource
 from stepwell.model import Run
 from stepwell_server import Session
@@ -97,6 +97,12 @@ async def test_the_shapes_of_sagewai_run(session: Session, models: ModelServer):
     assert steps.completed_steps == ("research", "draft", "publish")
     assert output_of(whole) == "echo: Research: wells"
     assert any("PostgresStore(database_url) is ignored" in line for line in logs)
+
+
+@pytest.mark.parametrize("dollars", [0, -1, float("nan")])
+def test_a_guard_that_lets_nothing_be_spent_is_refused(dollars: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        TokenBudgetGuard(max_usd=dollars)
 
 
 @pytest.mark.row("S7", "S13", "S19", "S22", "S23")

@@ -249,10 +249,15 @@ async def test_code_that_was_run_once_can_be_kept(tmp_path: Path) -> None:
         run = await call(client, "run_code", code=ADD, arguments={"left": 1})
         assert run["output"] == {"sum": 2}
         created = await call(client, "create_workflow", name="add", from_run=run["run_id"])
-        assert created["origin"] == f"run:{run['run_id']}"
+        assert (created["origin"], created["warnings"]) == (f"run:{run['run_id']}", [])
         assert (await call(client, "invoke_workflow", name="add", arguments={"left": 5}))["output"] == {"sum": 6}
         both: dict[str, Any] = {"name": "both", "source": ADD, "from_run": run["run_id"]}
         assert (await refused(client, "create_workflow", **both))["code"] == "invalid_arguments"
+        failed = await client.call_tool("run_code", {"code": '"""Divide."""\n1 / 0'})
+        run_id = (failed.structured_content or {})["run_id"]
+        kept = await call(client, "create_workflow", name="divide", from_run=run_id)
+        [warning] = [warning for warning in kept["warnings"] if warning["code"] == "not_completed"]
+        assert "is failed (ZeroDivisionError" in warning["message"]
 
 
 async def test_files_of_the_home_are_offered_and_broken_ones_named(tmp_path: Path) -> None:

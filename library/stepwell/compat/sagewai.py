@@ -61,6 +61,12 @@ class TokenBudgetGuard:
 
     max_usd: float
 
+    def __post_init__(self) -> None:
+        if not self.max_usd > 0:
+            raise ValueError(
+                f"max_usd is a number of dollars above 0, not {self.max_usd!r}; leave the guard out for none"
+            )
+
 
 class UniversalAgent(Agent):
     """An agent; `chat` returns its text."""

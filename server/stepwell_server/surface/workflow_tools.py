@@ -6,7 +6,7 @@ from stepwell.catalog.catalog import Created
 from stepwell.catalog.drawing import draw
 from stepwell.catalog.from_script import make_module
 from stepwell.errors import InvalidArguments, NotFound
-from stepwell.model import JsonObject, Warn, Workflow
+from stepwell.model import JsonObject, RunStatus, Warn, Workflow
 from stepwell.search.words import has_words
 from stepwell_server.results import workflow_result, workflow_summary
 from stepwell_server.surface.arguments import (
@@ -31,12 +31,13 @@ MAX_SIGNATURE = 800  # characters
 
 async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
     """Store a workflow, or say what storing it would do."""
-    source = await _source(call, given)
+    source, doubts = await _source(call, given)
     created = await create(call, given, source)
     if not isinstance(created, Created):
         return reply(created)
     shown = workflow_result(created.workflow, source=False)
-    shown["warnings"] = _warnings(created.warnings)
+    warnings = (*doubts, *created.warnings)
+    shown["warnings"] = _warnings(warnings)
     done: JsonObject = {"created": created.created, "replaced": created.replaced}
     if given.dry_run:
         done["dry_run"] = True
@@ -45,7 +46,7 @@ async def create_workflow(call: Call, given: CreateWorkflow) -> Answer:
     summary = workflow_summary(created.workflow)
     if created.created and not created.workflow.intents:
         done["intents_hint"] = "Three example requests in `intents` (with replace=true) make it much easier to find."
-    done["next"] = _next_after_create(given, summary["call"], bool(created.warnings))
+    done["next"] = _next_after_create(given, summary["call"], bool(warnings))
     return reply(shown | done)
 
 
@@ -124,21 +125,26 @@ def _summary(workflow: Workflow) -> JsonObject:
     return summary | {name: shorten(summary[name], MAX_SIGNATURE) for name in ("signature", "call")}
 
 
-async def _source(call: Call, given: CreateWorkflow) -> str:
+async def _source(call: Call, given: CreateWorkflow) -> tuple[str, tuple[Warn, ...]]:
+    """Return what is to be stored, and what speaks against it."""
     if given.from_run is None:
         if given.source is None:
             raise InvalidArguments(
                 "create_workflow: `source` is missing (text: a Python module with a top-level `run` function).",
                 hint='Call it as create_workflow(name="...", source="def run(url: str) -> dict: ...").',
             )
-        return given.source
+        return given.source, ()
     if given.source is not None:
         raise InvalidArguments(
             "create_workflow: give `source` or `from_run`, not both.", hint="Leave `from_run` out to store `source`."
         )
     run = await call.app.engine.get(given.from_run)
     version = await call.app.catalog.version(run.version)
-    return make_module(version.source, run.input or {}) if version.entry_kind == "script" else version.source
+    source = make_module(version.source, run.input or {}) if version.entry_kind == "script" else version.source
+    if run.status in (RunStatus.COMPLETED, RunStatus.TERMINATED):
+        return source, ()
+    why = f" ({run.error.type}: {run.error.message})" if run.error is not None else ""
+    return source, (Warn("not_completed", f"Run {run.id}, whose code this is, is {run.status}{why}."),)
 
 
 def _next_after_create(given: CreateWorkflow, call_form: str, warned: bool) -> str:
