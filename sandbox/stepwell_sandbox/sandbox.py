@@ -25,6 +25,8 @@ ZYGOTE_SPAWNS = 2000
 ENVIRONMENT_POOL = 1
 """Processes kept ready for each environment of packages that is in use."""
 SPAWN_ATTEMPTS = 5
+SETTLE_S = 0.02
+"""After the opening: what is asked first is answered before files are copied. Who needs a process does not wait."""
 
 
 class ConfinedSandbox:
@@ -248,6 +250,7 @@ class ConfinedSandbox:
 
     async def _keep(self) -> None:
         """Keep the pool full; a failure is left for the next `open` to meet."""
+        await asyncio.sleep(SETTLE_S)
         while True:
             await self._refill.wait()
             self._refill.clear()
