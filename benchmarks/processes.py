@@ -25,6 +25,7 @@ from stepwell_sandbox.sandbox import ConfinedSandbox
 TOPIC = "process"
 POOL = 8
 AT_ONCE = 8
+IDLE = 40  # processes kept ready whose memory is measured
 GOAL_FIRST_MS, GOAL_POOL_MS, GOAL_SHARE, GOAL_ZYGOTE_MS = 400.0, 1.5, 0.1, 6.0
 GOAL_CALL_US, GOAL_RATE, GOAL_IDLE_MB = 60.0, 200.0, 3.0
 TRIVIAL = "def run():\n    return 1\n"
@@ -73,6 +74,7 @@ async def measure_process(figures: Figures, *, quick: bool) -> None:
         call_us = await _call_us(sandbox, 200 if quick else 5000)
     async with open_sandbox(minimum="B", pool=POOL) as sandbox:
         kept = await _median(sandbox, count, kept=POOL)
+    async with open_sandbox(minimum="B", pool=IDLE) as sandbox:
         idle = await _idle_mb(sandbox)
     figures.at_most(TOPIC, "a trivial run, a process kept ready", kept, "ms", GOAL_POOL_MS)
     python = figures.find(floors.PYTHON)
@@ -145,15 +147,13 @@ async def _run(sandbox: ConfinedSandbox, source: str, **inputs: int) -> GuestPro
 
 async def _idle_mb(sandbox: ConfinedSandbox) -> float:
     """Return the memory of one of many, with its share of what they have in common (PSS)."""
-    guests = await asyncio.gather(*(sandbox.open(Limits()) for _ in range(40)))
+    while sandbox.kept < IDLE:  # noqa: ASYNC110  it has no event
+        await asyncio.sleep(0.01)
     parents = _parents()
     common = Counter(parents.values())
     zygotes = [pid for pid in parents if os.getpid() in _ancestors(pid, parents)]
     zygote = max(zygotes, key=lambda pid: common[pid])
-    found = [_pss_mb(pid) for pid, parent in parents.items() if parent == zygote]
-    for guest in guests:
-        await guest.close()
-    return median(found)
+    return median([_pss_mb(pid) for pid, parent in parents.items() if parent == zygote])
 
 
 def _parents() -> dict[int, int]:
