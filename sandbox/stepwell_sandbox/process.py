@@ -17,6 +17,7 @@ from stepwell.ports.frames import (
     PROTOCOL,
     Call,
     Compiled,
+    Drop,
     GuestFrame,
     HostFrame,
     Last,
@@ -131,6 +132,8 @@ class ConfinedProcess:
         """Nothing more is taken of what is written."""
         self._pending: dict[int, int] = {}
         self._pending_bytes = 0
+        self._given_up: set[int] = set()
+        """Calls of which the engine learns with the frames that are being taken up that nobody waits for them."""
         self._turns = turns()
         self._aside = Aside()
         self._output_left = self._notes_left = limits.output_bytes
@@ -192,6 +195,7 @@ class ConfinedProcess:
             try:
                 raw = self._channel.take(self._turns.frames, self._turns.bytes)
                 self._turns.spend(len(raw), sum(map(len, raw)))
+                self._given_up.clear()
                 frames: list[GuestFrame] = []
                 for data in raw:
                     if self._finished:
@@ -284,6 +288,8 @@ class ConfinedProcess:
             self._add_pending(frame.id, len(raw) + PART_BYTES * min(MAX_NODES, raw.count(b",") + raw.count(b"[")))
         elif isinstance(frame, Step) and frame.ack:
             self._add_pending(frame.ack, 0)
+        elif isinstance(frame, Drop):
+            self._given_up.add(frame.id)
         elif isinstance(frame, Last):
             self._finished = True
         return frame
@@ -301,10 +307,11 @@ class ConfinedProcess:
                 f"the workflow's calls without an answer hold more than {PENDING_BYTES >> 20} MiB",
                 hint="Make fewer calls with large arguments beside each other.",
             )
-        if len(self._pending) > self._limits.pending_calls:
+        most = self._limits.pending_calls
+        if len(self._pending) > most and len(self._pending.keys() - self._given_up) > most:
             self._limit = "pending_calls"
             raise LimitExceeded(
-                f"the workflow has more than pending_calls = {self._limits.pending_calls} calls without an answer",
+                f"the workflow has more than pending_calls = {most} calls without an answer",
                 limit="pending_calls",
             )
 

@@ -10,7 +10,7 @@ import pytest
 
 from confined import RAW_ENTRY, RAW_GUEST, confined, descendants, drive, run, start_frame, until
 from stepwell.errors import LimitExceeded, ProtocolViolation
-from stepwell.ports.frames import Call, Log, Mark, Outcome
+from stepwell.ports.frames import Call, Drop, Log, Mark, Outcome
 from stepwell.ports.limits import Limits
 from stepwell_sandbox.sandbox import ConfinedSandbox
 
@@ -97,6 +97,32 @@ async def test_a_crossed_limit_is_named(attack: str, limits: Limits, named: str,
     assert ran.refusal.limit == named
     assert ran.exit is not None
     assert ran.exit.limit == named
+
+
+async def test_calls_that_are_given_up_do_not_count_also_where_many_arrive_at_once(tmp_path: Path) -> None:
+    source = """
+import json, struct, time
+def run():
+    frames = b""
+    for n in range(9):
+        for more in ({"t": "call", "kind": "tool", "name": "n", "args": {}}, {"t": "drop"}):
+            raw = json.dumps(more | {"id": n, "key": f"k{n}"}).encode()
+            frames += struct.pack(">I", len(raw)) + raw
+    write(frames)
+    time.sleep(60)
+"""
+    seen = 0
+    async with asyncio.timeout(60), confined(LEVEL, tmp_path) as link:
+        process = await link.spawn(Limits(pending_calls=4), lambda: None)
+        await process.send(start_frame(source))
+        while seen < 18:
+            frames = await process.receive()
+            seen += len(frames)
+            for frame in frames:
+                if isinstance(frame, Drop):
+                    process.forget(frame.id)
+        await process.close()
+    assert seen == 18
 
 
 async def test_output_is_cut_once_and_said_so(tmp_path: Path) -> None:
