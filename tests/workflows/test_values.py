@@ -372,7 +372,7 @@ async def test_an_answer_that_no_journal_can_hold_is_an_answer_all_the_same(
     monkeypatch.setenv("HOME_OF_S", "s3cret-value")
     make_home(home, LOCAL_HTTP + secrets)
     deep: list[Any] = []
-    for _ in range(900):
+    for _ in range(300):
         deep = [deep]
     answers = {"half": {"cut": "to \ud83d"}, "deep": deep}
     with patch.object(outside, "effect", lambda path, _: answers[path.rpartition("/")[2]]):

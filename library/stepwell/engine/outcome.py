@@ -11,6 +11,8 @@ from stepwell.model import Json, JsonObject
 from stepwell.ports.frames import Failure
 
 NULL = b"null"
+MAX_DEPTH = 256
+"""Nested lists and objects in an answer: how many Python can go through by recursion depends on its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,23 @@ def _mended(value: Json) -> Json:
 
 
 def encode_plain(value: Json) -> bytes:
-    """Return plain JSON as codec JSON: an object that happens to have the key `$` is escaped."""
+    """Return plain JSON as codec JSON: an object that happens to have the key `$` is escaped.
+
+    Raises:
+        RecursionError: it is nested deeper than `MAX_DEPTH`.
+    """
     return msgspec.json.encode(_escape(value))
 
 
-def _escape(value: Json) -> Json:
+def _escape(value: Json, depth: int = 0) -> Json:
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, list):
-        return [_escape(item) for item in value]
+        return [_escape(item, depth + 1) for item in value]
     if isinstance(value, dict):
         if "$" in value:
-            return {"$": "dict", "v": [[key, _escape(item)] for key, item in value.items()]}
-        return {key: _escape(item) for key, item in value.items()}
+            return {"$": "dict", "v": [[key, _escape(item, depth + 1)] for key, item in value.items()]}
+        return {key: _escape(item, depth + 1) for key, item in value.items()}
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 63:
         return {"$": "int", "v": str(value)}
     return value
