@@ -19,6 +19,18 @@ BODY = """
     await ctx.step("second", tools.curl.post, url=base + "/effect/second", json={})
     return [answer, await ctx.state.get("tried")]
 """
+SAGA = """
+options = dict(durable=False)
+
+async def run(ctx, base: str):
+    def book():
+        return tools.curl.post(url=f"{base}/effect/book", json={})
+    def cancel(booked):
+        tools.fetch(url=f"{base}/gate/cancel")
+        tools.curl.post(url=f"{base}/effect/cancel", json={})
+    await ctx.step("book", book, undo=cancel)
+    raise ValueError("no more rooms")
+"""
 HEADS = {
     "decorator": "from stepwell import Workflow\n@Workflow(durable=False)\nasync def report(ctx, base: str) -> list:",
     "lower": "from stepwell import workflow\n@workflow(durable=False)\nasync def report(ctx, base: str) -> list:",
@@ -75,3 +87,20 @@ async def test_after_a_kill_all_runs_again_or_nothing_does(server: Server, outsi
     assert outside.effects == {"first": times, "second": 1}
     assert run["completed_steps"] == ["first", "second"]
     assert run["skipped_steps"] == ["first"]  # what the wait was reached with
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_a_run_that_is_killed_while_it_is_undone_goes_on_with_that(server: Server, outside: Outside):
+    async with server.client() as client:
+        await call(client, "create_workflow", name="saga", source=SAGA)
+        run = await call(client, "run_workflow", name="saga", arguments={"base": outside.url})
+        await asyncio.to_thread(outside.wait_for_read, "cancel")
+    server.kill()
+    outside.open_gate("cancel")
+    server.start()
+    async with server.client() as client:
+        run = await call(client, "get_run", run_id=run["run_id"], wait_seconds=45)
+
+    assert run["status"] == "failed", run
+    assert outside.effects == {"book": 1, "cancel": 1}

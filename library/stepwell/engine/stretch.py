@@ -46,7 +46,8 @@ class Stretch:
             Fenced: another process holds the run.
         """
         services, run, version = self._services, self._run, self._version
-        await begin_anew(services.recorder, self._lease, run, version.options)
+        if self._mode == "run":  # what is undone must be known
+            await begin_anew(services.recorder, self._lease, run, version.options)
         waiting, restored = await self._load()
         book, calls = waiting.book, Calls(services, run, version, waiting)
         conversation = Conversation(services, run, self._lease, self._limits, calls, waiting, self._mode)
