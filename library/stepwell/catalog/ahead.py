@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 from contextlib import suppress
-from threading import Lock
+from threading import Event, Lock
 
 from stepwell.catalog.vectors import digest_of, embed_documents
 from stepwell.search.document import Document
@@ -10,6 +10,7 @@ from stepwell.search.loading import Models
 
 MAX_BEGUN = 8
 """What is stored faster than that is embedded later, with all else that waits."""
+PATIENCE_S = 1.0
 
 
 class Ahead:
@@ -21,8 +22,8 @@ class Ahead:
         self._begun: dict[tuple[str, bytes], Future[bytes]] = {}
         """By model and digest of the text, the oldest first."""
 
-    def begin(self, document: Document) -> None:
-        """Begin to make the vector of a document that nobody else can see yet. Takes no time."""
+    def begin(self, document: Document, after: Event) -> None:
+        """Begin to make the vector of a document that nobody else can see yet, `after` something. Takes no time."""
         embedder = self._models.wanted
         if embedder is None:
             return
@@ -32,8 +33,13 @@ class Ahead:
                 if not self._begun[oldest].done():
                     return
                 del self._begun[oldest]  # it was not stored after all
+
+            def embed() -> bytes:
+                after.wait(PATIENCE_S)
+                return embed_documents(embedder, [document])[0]
+
             with suppress(RuntimeError):  # closed meanwhile: the next process makes it
-                vector = self._models.begin(lambda: embed_documents(embedder, [document])[0])
+                vector = self._models.begin(embed)
                 self._begun[embedder.key, digest_of(document)] = vector
 
     def take(self, model: str, digest: bytes) -> bytes | None:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 
 from stepwell.catalog.analysis import analyse
 from stepwell.catalog.checking import ArgumentChecks
@@ -112,6 +113,7 @@ class Catalog:
         said = as_text(description or "").strip()
         # At the same time: the model works on the purpose, one thread reads the source, another waits for the disk.
         near = self._begin_near(name, said) if said else None
+        answered = Event()
         try:
             version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
             of_limits = within(version, self._limits)
@@ -125,9 +127,10 @@ class Catalog:
                 origin=origin,
             )
             near = near or self._begin_near(name, wanted.description)
-            stored = await self._put(Put(wanted, replace, dry_run, self._index.begin_document), tell)
+            stored = await self._put(Put(wanted, replace, dry_run, self._index.begin_document, answered), tell)
             alike = compare(wanted, await near, stored.twins)
         finally:
+            answered.set()
             if near is not None:
                 near.cancel()
         if stored.created:

@@ -1,6 +1,7 @@
 """What a catalogue is searched by: an index that is kept up to date, or the words in its store."""
 
 from collections.abc import Callable
+from threading import Event
 from typing import TypeVar
 
 from stepwell.catalog.indexing import Indexing
@@ -24,10 +25,10 @@ class CatalogIndex:
         if self._index is not None:
             self._index.begin(text)
 
-    def begin_document(self, document: Document) -> None:
+    def begin_document(self, document: Document, after: Event) -> None:
         """Begin to find out what a document means that is about to be stored. From any thread; takes no time."""
         if self._indexing is not None:
-            self._indexing.begin(document)
+            self._indexing.begin(document, after)
 
     async def see(self, work: Callable[[View], T]) -> T:
         """Return what `work` returns.

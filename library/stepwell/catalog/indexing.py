@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from stepwell.catalog.ahead import Ahead
@@ -87,9 +88,9 @@ class Indexing:
         """Why meanings cannot be compared, if something is wrong with the model."""
         return self._models.problem
 
-    def begin(self, document: Document) -> None:
+    def begin(self, document: Document, after: Event) -> None:
         """Begin to make the vector of a document that is being stored. From any thread; takes no time."""
-        self._ahead.begin(document)
+        self._ahead.begin(document, after)
 
     def wake(self) -> None:
         """Say that something was stored that should be found soon."""

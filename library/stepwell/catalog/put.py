@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from threading import Event
 
 from stepwell.catalog.documents import document_of
 from stepwell.catalog.versions import SHOWN_HASH
@@ -33,8 +34,10 @@ class Put:
     wanted: Workflow
     replace: bool
     dry_run: bool
-    begin: Callable[[Document], None]
+    begin: Callable[[Document, Event], None]
     """Called with the document of a new name before anybody else can see it."""
+    answered: Event
+    """Until then the processor is for whoever waits for the answer."""
 
     def rehearsed(self) -> "Put":
         """Return what only says what this would do."""
@@ -67,7 +70,7 @@ class Put:
             return Stored(shown, False, replaced, twins)
         document = document_of(wanted, usage.learned(connection, wanted.name))
         if before is None:
-            self.begin(document)
+            self.begin(document, self.answered)
         return Stored(store.put_workflow(connection, wanted, columns(document)), True, replaced, twins)
 
     def _check_replace(self, before: Workflow) -> None:
