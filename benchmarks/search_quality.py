@@ -84,7 +84,7 @@ class Collection:
     """Documents, indexed as the product does it."""
 
     def __init__(self, documents: Sequence[Document], embedder: Embedder | None, known: dict[str, Any]) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         create_tables(self.connection)
         for id_, document in enumerate(documents):
             put_text(self.connection, id_, columns(document))

@@ -27,4 +27,6 @@ def test_what_is_nearest_is_found_by_its_signs_first() -> None:
         assert abs(cosine - float(cosines[best])) < 1e-5
         # What the words of a request have found is compared, however far its meaning is.
         far = int(np.argmin(cosines)) + 1
-        assert far in [item.id for item in vectors.best(asked, {far: 1.0, 10**6: 0.1}, len(rows))]
+        assert far in [
+            item.id for item in vectors.best(asked, vectors.compare(asked), {far: 1.0, 10**6: 0.1}, len(rows))
+        ]

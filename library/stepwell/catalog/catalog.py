@@ -11,7 +11,7 @@ from stepwell.catalog.analysis import analyse
 from stepwell.catalog.checking import ArgumentChecks
 from stepwell.catalog.index import CatalogIndex
 from stepwell.catalog.indexing import Indexing
-from stepwell.catalog.likeness import Near, compare, find_near, purpose_of, warn_of
+from stepwell.catalog.likeness import Near, compare, find_near, warn_of
 from stepwell.catalog.limits import within
 from stepwell.catalog.literal import as_text
 from stepwell.catalog.names import CANDIDATES, check_name, is_name, near_names
@@ -112,7 +112,7 @@ class Catalog:
         check_name(name)
         said = as_text(description or "").strip()
         # At the same time: the model works on the purpose, one thread reads the source, another waits for the disk.
-        near = self._begin_near(name, said) if said else None
+        near = asyncio.create_task(self._find_near(name, said)) if said else None
         answered = Event()
         try:
             version = await asyncio.to_thread(analyse, source, name=name, entry=entry or None)
@@ -126,7 +126,7 @@ class Catalog:
                 created_at=time.time(),
                 origin=origin,
             )
-            near = near or self._begin_near(name, wanted.description)
+            near = near or asyncio.create_task(self._find_near(name, wanted.description))
             stored = await self._put(Put(wanted, replace, dry_run, self._index.begin_document, answered), tell)
             alike = compare(wanted, await near, stored.twins)
         finally:
@@ -143,10 +143,6 @@ class Catalog:
             warnings.append(Warn(code="not_updated", message=message))
         similar = tuple(item.name for item in alike)
         return Created(stored.workflow, stored.created, stored.replaced, tuple(warnings), similar)
-
-    def _begin_near(self, name: str, description: str) -> "asyncio.Task[list[Near]]":
-        self._index.begin(purpose_of(name, description))
-        return asyncio.create_task(self._find_near(name, description))
 
     async def _find_near(self, name: str, description: str) -> "list[Near]":
         try:
@@ -245,7 +241,6 @@ class Catalog:
     async def search(self, query: str, limit: int = 5) -> SearchResult:
         """Return the workflows that fit an intent, best first. Any text is a query; none is an error."""
         text = as_text(query)
-        self._index.begin(text)
         found = await self._index.see(lambda view: search(view, text, max(1, min(limit, MAX_HITS))))
         if found.model is not None and found.pending:
             self._index.wake()

@@ -20,11 +20,6 @@ class CatalogIndex:
         self._index = index
         self._indexing = indexing
 
-    def begin(self, text: str) -> None:
-        """Begin to find out what a text means that is about to be looked for. Takes no time."""
-        if self._index is not None:
-            self._index.begin(text)
-
     def begin_document(self, document: Document, after: Event) -> None:
         """Begin to find out what a document means that is about to be stored. From any thread; takes no time."""
         if self._indexing is not None:

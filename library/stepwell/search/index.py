@@ -29,8 +29,6 @@ class View:
 
     text: FullText
     meaning: Meaning | None = None
-    known: "Known | None" = None
-    """The same, with its vectors."""
     pending: int = 0
     """Documents whose meaning is not known yet."""
 
@@ -58,6 +56,7 @@ class SearchIndex:
         self._key = ""
         self._last = 0
         self._vectors: Vectors | None = None
+        self._known: Known | None = None
 
     async def run(self, work: Callable[[View], T]) -> T:
         """Return what `work` returns; it reads one snapshot of the store.
@@ -70,11 +69,6 @@ class SearchIndex:
         except sqlite3.OperationalError as error:
             raise unusable(self._path, error) from error
 
-    def begin(self, query: str) -> None:
-        """Begin to make the vector of a query that is about to be searched for. Takes no time."""
-        if query.strip() and self._view is not None and (known := self._view.known) is not None:
-            known.ask(query)
-
     def close(self) -> None:
         """Let go of the connection and the vectors."""
 
@@ -82,7 +76,7 @@ class SearchIndex:
             if self._view is not None:
                 self._view.text.close()
                 self._view.connection.close()
-            self._view = self._vectors = None
+            self._view = self._known = self._vectors = None
 
         self._thread.submit(close)
         self._thread.shutdown(wait=True)
@@ -105,7 +99,7 @@ class SearchIndex:
         serving = store.list_models(view.connection).get("serving")
         embedder = None if serving is None else self._models.find(serving.key)
         if serving is None or embedder is None:
-            view.meaning = view.known = self._vectors = None
+            view.meaning = self._known = self._vectors = None
             self._key = ""
         else:
             # numpy: only where there is a model.
@@ -113,9 +107,9 @@ class SearchIndex:
 
             if self._vectors is None or serving.key != self._key:
                 self._key, self._last, self._vectors = serving.key, 0, Vectors(serving.dimensions)
-                view.known = Known(embedder, self._vectors)
+                self._known = Known(embedder, self._vectors)
             self._read(view.connection, self._vectors, serving.dimensions)
-            view.meaning = view.known if len(self._vectors) else None
+            view.meaning = self._known if len(self._vectors) else None
         self._seen = seen
 
     def _read(self, connection: sqlite3.Connection, vectors: "Vectors", dimensions: int) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,6 +19,7 @@ MEANING_SHARE = 0.6
 _SPARE = 10  # candidates beyond the limit, for the order among equals
 _SAME = 0.02  # scores nearer to each other say nothing about which one fits better
 _SHOWN_WORDS = 5
+_WORDS = ThreadPoolExecutor(2, thread_name_prefix="stepwell-words")  # no thread before there is a search
 
 Mode = Literal["hybrid", "lexical"]
 
@@ -46,8 +48,8 @@ class Meaning(Protocol):
         """The name of the model."""
         ...
 
-    def ask(self, query: str) -> Best:
-        """Begin to compare a query's meaning; whoever calls looks for its words meanwhile."""
+    def ask(self, query: str) -> Callable[[], Best]:
+        """Read a query; what is returned compares its meaning, and leaves the interpreter to others meanwhile."""
         ...
 
 
@@ -112,9 +114,17 @@ def find_closest(text: FullText, query: str, limit: int, meaning: Meaning | None
 def _find(
     text: FullText, query: str, limit: int, meaning: Meaning | None, read: int
 ) -> tuple[list[Candidate], Lexical]:
-    asked = None if meaning is None else meaning.ask(query)
-    lexical = match(text, query, read)
-    return (asked or _by_words)(lexical.scores, limit), lexical
+    if meaning is None:
+        lexical = match(text, query, read)
+        return _by_words(lexical.scores, limit), lexical
+    compare = meaning.ask(query)
+    # Not before the query is read: two threads that both need the interpreter wait for one another.
+    matching = _WORDS.submit(match, text, query, read)
+    try:
+        best = compare()
+    finally:  # nobody reads the store when this is left
+        lexical = match(text, query, read) if matching.cancel() else matching.result()
+    return best(lexical.scores, limit), lexical
 
 
 def _by_words(scores: Mapping[int, float], limit: int) -> list[Candidate]:

@@ -1,6 +1,6 @@
 """The vectors of a collection in memory, and what is nearest to a query among them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ LARGE = 30_000  # rows; of fewer all cosines are taken in the time that this tak
 
 _FEWEST = 256  # rows made room for
 _NOWHERE = -1
+_APART = -2.0  # for the cosine of a row that was not compared
 _BITS = 64  # of one word of signs
 
 
@@ -65,41 +66,44 @@ class Vectors:
 
     def nearest(self, vector: Matrix, limit: int) -> list[tuple[int, float]]:
         """Return ids and cosines of the documents nearest to a vector."""
-        cosines = self._cosines(vector)
-        return [(int(self._ids[place]), float(cosines[place])) for place in _top(cosines, limit)]
+        cosines = self.compare(vector)
+        places = _top(cosines, limit)
+        return list(zip(self._ids[places].tolist(), cosines[places].tolist(), strict=True))
 
-    def best(self, vector: Matrix, words: Mapping[int, float], limit: int) -> list[Candidate]:
-        """Return the documents with the best sum of nearness and words; one without a row keeps its words' score."""
+    def compare(self, vector: Matrix) -> Matrix:
+        """Return the cosine of each row; in a large collection, of those that are near."""
+        # Not `@`: BLAS would share it among threads, and where those wait for a core it takes ten times as long.
+        if self._count < LARGE:
+            return np.einsum("ij,j->i", self._rows[: self._count], vector)
+        cosines = np.full(self._count, _APART, np.float32)
+        self._compare(vector, np.flatnonzero(self._near(vector)), cosines)
+        return cosines
+
+    def best(self, vector: Matrix, cosines: Matrix, words: Mapping[int, float], limit: int) -> list[Candidate]:
+        """Return the documents with the best sum of nearness and words; one without a row keeps its words' score.
+
+        `cosines` are those of `compare`; what the words have found and it has left out is filled in.
+        """
         ids = np.fromiter(words.keys(), np.int64, len(words))
         said = np.minimum(np.fromiter(words.values(), np.float32, len(words)), 1.0)
         places = self._find(ids)
         placed = places >= 0
-        cosines = self._cosines(vector, places[placed])
+        held = places[placed]
+        self._compare(vector, held[cosines[held] == _APART], cosines)
         scores = MEANING_SHARE * cosines
-        scores[places[placed]] += (1 - MEANING_SHARE) * said[placed]
-        found = [
-            Candidate(int(self._ids[place]), float(scores[place]), float(cosines[place]))
-            for place in _top(scores, limit)
-            if scores[place] > 0
-        ]
+        scores[held] += (1 - MEANING_SHARE) * said[placed]
+        top = _top(scores, limit)
+        rows = zip(self._ids[top].tolist(), scores[top].tolist(), cosines[top].tolist(), strict=True)
+        found = [Candidate(id_, score, cosine) for id_, score, cosine in rows if score > 0]
         unplaced = [Candidate(int(id_), float(score)) for id_, score in zip(ids[~placed], said[~placed], strict=True)]
         return sorted([*found, *unplaced], key=lambda item: (-item.score, item.id))[:limit]
 
     def _find(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         return self._places.take(ids, mode="clip")
 
-    def _cosines(self, vector: Matrix, besides: NDArray[np.int32] | None = None) -> Matrix:
-        """Return the cosine of each row; -1 for those which are too far to be compared and not among `besides`."""
-        # Not `@`: BLAS would share it among threads, and where those wait for a core it takes ten times as long.
-        if self._count < LARGE:
-            return np.einsum("ij,j->i", self._rows[: self._count], vector)
-        chosen = self._near(vector)
-        if besides is not None:
-            chosen[besides] = True
-        places = np.flatnonzero(chosen)
-        cosines = np.full(self._count, -1.0, np.float32)
-        cosines[places] = np.einsum("ij,j->i", self._rows[places], vector)
-        return cosines
+    def _compare(self, vector: Matrix, places: NDArray[np.integer[Any]], cosines: Matrix) -> None:
+        if len(places):
+            cosines[places] = np.einsum("ij,j->i", self._rows[places], vector)
 
     def _near(self, vector: Matrix) -> NDArray[np.bool_]:
         """Say which rows have the most signs in common with a vector: `COMPARED`, and those just as near."""
@@ -130,10 +134,16 @@ class Known:
         """The model's name."""
         return self._embedder.model.name
 
-    def ask(self, query: str) -> Best:
-        """Begin to make the vector of a query."""
-        vector = self._embedder.begin_query(query)
-        return lambda words, limit: self.vectors.best(vector(), words, limit)
+    def ask(self, query: str) -> Callable[[], Best]:
+        """Read a query; what is returned compares all rows with it."""
+        embed = self._embedder.read_query(query)
+
+        def compare() -> Best:
+            vector = embed()
+            cosines = self.vectors.compare(vector)
+            return lambda words, limit: self.vectors.best(vector, cosines, words, limit)
+
+        return compare
 
 
 def combine(text: Matrix, intents: Matrix) -> Matrix:
@@ -169,9 +179,9 @@ def _grown(kept: NDArray[Any], size: int, missing: int = 0) -> NDArray[Any]:
     return grown
 
 
-def _top(scores: Matrix, limit: int) -> list[int]:
+def _top(scores: Matrix, limit: int) -> NDArray[np.intp]:
     count = min(limit, len(scores))
     if count <= 0:
-        return []
+        return np.zeros(0, np.intp)
     best = np.argpartition(-scores, count - 1)[:count]
-    return [int(place) for place in best[np.argsort(-scores[best], kind="stable")]]
+    return best[np.argsort(-scores[best], kind="stable")]

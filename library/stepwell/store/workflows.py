@@ -278,9 +278,12 @@ def _marks(values: Sequence[object]) -> str:
 
 def _version(row: sqlite3.Row, name: str | None) -> Version:
     lock = None if row["lock"] is None else json.loads(row["lock"])
-    analysis = json.loads(row["analysis"]) | {"hash": row["hash"], "source": row["source"], "lock": lock}
-    version = msgspec.convert(analysis, Version)
-    if name is None:
-        return version
-    # A source stored under two names is one version; the signature shows the name it is asked for by.
-    return replace(version, signature=name + version.signature[version.signature.index("(") :])
+    analysis: dict[str, Any] = json.loads(row["analysis"]) | {
+        "hash": row["hash"],
+        "source": row["source"],
+        "lock": lock,
+    }
+    if name is not None:
+        # A source stored under two names is one version; the signature shows the name it is asked for by.
+        analysis["signature"] = name + analysis["signature"][analysis["signature"].index("(") :]
+    return msgspec.convert(analysis, Version)
