@@ -86,7 +86,7 @@ async def measure_process(figures: Figures, *, quick: bool) -> None:
     figures.at_most(TOPIC, "a trivial run, a process made for it", fresh, "ms", GOAL_ZYGOTE_MS)
     figures.at_least(TOPIC, f"trivial runs, {AT_ONCE} at once", rate, "runs/s", GOAL_RATE)
     figures.at_most(TOPIC, "a call to the host and its answer", call_us, "us", GOAL_CALL_US)
-    figures.at_most(TOPIC, "memory of a process kept ready", idle, "MB", GOAL_IDLE_MB)
+    figures.at_most(TOPIC, "memory of a process kept ready, its own", idle, "MB", GOAL_IDLE_MB)
     _measure_others(figures, 9 if quick else 30)
 
 
@@ -146,14 +146,14 @@ async def _run(sandbox: ConfinedSandbox, source: str, **inputs: int) -> GuestPro
 
 
 async def _idle_mb(sandbox: ConfinedSandbox) -> float:
-    """Return the memory of one of many, with its share of what they have in common (PSS)."""
+    """Return what one process more takes: the pages that it shares with nobody."""
     while sandbox.kept < IDLE:  # noqa: ASYNC110  it has no event
         await asyncio.sleep(0.01)
     parents = _parents()
     common = Counter(parents.values())
     zygotes = [pid for pid in parents if os.getpid() in _ancestors(pid, parents)]
     zygote = max(zygotes, key=lambda pid: common[pid])
-    return median([_pss_mb(pid) for pid, parent in parents.items() if parent == zygote])
+    return median([_own_mb(pid) for pid, parent in parents.items() if parent == zygote])
 
 
 def _parents() -> dict[int, int]:
@@ -174,9 +174,9 @@ def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
     return found
 
 
-def _pss_mb(pid: int) -> float:
+def _own_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 def _measure_others(figures: Figures, count: int) -> None:

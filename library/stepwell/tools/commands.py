@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from stepwell.tools.network import NetworkPolicy, Refused, read_url
 from stepwell.tools.processes import Command, Ended, run_command
 from stepwell.tools.recipe_files import LoadedFile
 from stepwell.tools.recipes import DEFAULT_RECIPE, CommandFile, ExitRule, Recipe
+from stepwell.tools.scratch import scratch_directory
 from stepwell.tools.tool import OutcomeUnknown
 from stepwell.tools.words import Invocation, build, find_targets, make_schema
 
@@ -85,24 +85,21 @@ class CommandTool:
             return build(self._file, self._recipe, complete, targets, addresses)
 
     async def _run(self, spec: ToolSpec, program: str, invocation: Invocation, key: str) -> Ended:
-        scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="stepwell-"))
-        try:
-            return await run_command(
-                Command(
-                    words=(program, *invocation.words),
-                    environment=self._environment(scratch) | {KEY_VARIABLE: key},
-                    directory=Path(self._file.directory) if self._file.directory else scratch,
-                    stdin=invocation.stdin,
-                    timeout_s=self._file.timeout_s,
-                    output_bytes=self._file.output_bytes,
-                    kill_on_overflow=spec.repeatable,
-                )
+        async with scratch_directory() as scratch:
+            command = Command(
+                words=(program, *invocation.words),
+                environment=self._environment(scratch) | {KEY_VARIABLE: key},
+                directory=Path(self._file.directory) if self._file.directory else scratch,
+                stdin=invocation.stdin,
+                timeout_s=self._file.timeout_s,
+                output_bytes=self._file.output_bytes,
+                kill_on_overflow=spec.repeatable,
             )
-        except OSError as error:
-            message = f"{spec.name}: {self._file.command} could not be started: {error}"
-            raise failure(spec.name, message, code="not_started", hint=self._file.install) from error
-        finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            try:
+                return await run_command(command)
+            except OSError as error:
+                message = f"{spec.name}: {self._file.command} could not be started: {error}"
+                raise failure(spec.name, message, code="not_started", hint=self._file.install) from error
 
     def _complete(self, arguments: JsonObject) -> JsonObject:
         taken = {name: self._file.arguments[name].default for name in self._recipe.takes}

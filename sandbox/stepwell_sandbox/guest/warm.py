@@ -1,10 +1,10 @@
 """The rehearsal: a workflow that comes to nothing, run before those of guests.
 
-In the zygote, several times: Python finds names and specialises code as it runs it, and what a fork inherits no guest
-has to do anew. And in each process that is kept ready: a forked process shares the memory of its parent until it
-writes to it, and Python writes to what it only reads. Each page of 4 KiB is copied when it is first used, which is
-most of the time of a short run. A run that has been rehearsed finds its pages copied. Nothing of the rehearsal is
-visible to the run: what it sets is set again.
+In the zygote it is run to its end, several times: Python finds names and specialises code as it runs it, and what a
+fork inherits no guest has to do anew. A process that is kept ready rehearses the beginning: a forked process shares
+the memory of its parent until it writes to it, and Python writes to what it only reads. Each page of 4 KiB is copied
+when it is first used, which is most of the time of a short run, and those of the beginning every run uses. Nothing of
+the rehearsal is visible to the run: what it sets is set again.
 """
 
 import contextvars
@@ -39,6 +39,7 @@ async def run(ctx, name: str = "x", times: int | None = None) -> dict[str, int]:
     except KeyError as error:
         raise ValueError(f"there is no {name!r}") from error
 '''
+_SHORT = "def run():\n    return 1\n"
 _START: dict[str, Any] = {
     "run_id": "r-warm", "workflow": "warm", "source": _SOURCE, "entry": "run", "entry_kind": "function",
     "inputs": {"name": "x", "times": 1}, "seed": "00" * 32, "created_at": 1.0, "attempt": 1,
@@ -58,9 +59,18 @@ def prepare() -> None:
 
 
 def main(fd: int = GUEST_FD) -> None:
-    """Rehearse, then do what `boot.main` does. Never returns."""
-    contextvars.copy_context().run(warm_up)
+    """Rehearse the beginning, then do what `boot.main` does. Never returns."""
+    contextvars.copy_context().run(_begin)
     boot.main(fd)
+
+
+def _begin() -> None:
+    guest, host = socket.socketpair()
+    with guest, host:
+        channel = Channel(guest.fileno())
+        boot.begin(channel, _START, Replay())
+        channel.close()
+    compile(_SHORT, WORKFLOW_FILE, "exec")
 
 
 def warm_up() -> None:
