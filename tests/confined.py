@@ -70,12 +70,19 @@ def descendants(pid: int) -> list[int]:
     """Return all processes below one, each before its own children, without servers that other tests have started."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
+        for child in _children(task):
             with suppress(FileNotFoundError):  # it has died
                 if b"stepwell_server" in Path(f"/proc/{child}/cmdline").read_bytes() or is_shared(child):
                     continue
                 found += [child, *descendants(child)]
     return found
+
+
+def _children(task: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # the thread has ended, or its process
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -34,6 +34,10 @@ MAX_PAGE = 200
 MAX_HITS = 50
 
 _MIN_PREFIX = 6  # digits
+_NOT_UPDATED = Warn(
+    code="not_updated",
+    message="this source is stored with other tags or intents, which were kept: pass replace=True.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +143,7 @@ class Catalog:
         if stored.created or dry_run:
             warnings += warn_of(alike, name)
         elif _differ(wanted.tags, stored.workflow.tags) or _differ(wanted.intents, stored.workflow.intents):
-            message = "this source is stored with other tags or intents, which were kept: pass replace=True."
-            warnings.append(Warn(code="not_updated", message=message))
+            warnings.append(_NOT_UPDATED)
         similar = tuple(item.name for item in alike)
         return Created(stored.workflow, stored.created, stored.replaced, tuple(warnings), similar)
 
