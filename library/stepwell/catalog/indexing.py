@@ -184,6 +184,8 @@ async def open_index(
     index = SearchIndex(database.path, models)
     indexing = Indexing(database, models, lock)
     task = asyncio.create_task(indexing.run(), name="stepwell-indexing") if work else None
+    if work:
+        index.prepare()
     try:
         yield index, indexing
     finally:
