@@ -2,21 +2,17 @@
 
 import os
 import shutil
-import stat
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import stepwell
 import stepwell_sandbox
-from stepwell.model.locks import take_lock
+from stepwell.model.locked_folders import make_locked, sweep_left
 from stepwell_sandbox.code import copy_code
 from stepwell_sandbox.confine.removal import remove_tree
 
 PREFIX = "stepwell-"
-_LOCK = "lock"
-STARTING_S = 60.0  # in which a server has locked its folder; nothing breaks if it takes longer
 GUEST_CODE = (
     "stepwell/__init__.py",
     "stepwell/compat",
@@ -47,7 +43,7 @@ class Folder:
         parent = root or Path(tempfile.gettempdir())
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
-        self.path, held = _make_locked(parent)
+        self.path, held = make_locked(parent, _prefix())
         self._lock: int | None = held
         self.code = self.path / "code"
         self.runs = self.path / "runs"
@@ -92,37 +88,13 @@ class Folder:
             self._lock = None
 
 
-def _make_locked(parent: Path) -> tuple[Path, int]:
-    """Make a folder and lock it; one that another server swept before it was locked is given up."""
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-", dir=parent)).resolve()
-        lock = take_lock(path / _LOCK)
-        if lock is None:
-            continue
-        if os.fstat(lock).st_nlink:
-            return path, lock
-        os.close(lock)
-
-
 def sweep(parent: Path) -> None:
-    """Delete the folders of this user whose server has died; a living one holds its folder's lock."""
-    for path in parent.glob(f"{PREFIX}{os.getuid()}-*"):
-        try:
-            state = path.lstat()
-        except FileNotFoundError:  # swept by another server
-            continue
-        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
-            continue
-        # A server that dies before it has made its lock leaves a folder without one.
-        lock = take_lock(path / _LOCK, create=time.time() - state.st_mtime > STARTING_S)
-        if lock is None:
-            continue
-        try:
-            _clear(path)
-        except OSError:  # one of its guests is still dying; the next start finds it again
-            continue
-        finally:
-            os.close(lock)
+    """Delete the folders of this user whose server has died, but for those of which a guest is still dying."""
+    sweep_left(parent, _prefix(), _clear)
+
+
+def _prefix() -> str:
+    return f"{PREFIX}{os.getuid()}-"
 
 
 def _clear(path: Path) -> None:

@@ -39,7 +39,12 @@ class Noting(sqlite3.Connection):
 def statements(monkeypatch: pytest.MonkeyPatch) -> Generator[dict[str, Any], None, None]:
     """What the product asks of SQLite, with the parameters of the first time."""
     _statements.clear()
-    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kw: _plain_connect(*args, factory=Noting, **kw))
+
+    def connect(database: Any, **options: Any) -> sqlite3.Connection:
+        kind = sqlite3.Connection if database == ":memory:" else Noting
+        return _plain_connect(database, factory=kind, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
     yield _statements
     _statements.clear()
 

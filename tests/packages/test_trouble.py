@@ -4,8 +4,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,26 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
     home: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ):
     make_wheel(wheels, "helper", HELPER)
-    monkeypatch.setattr(preparing, "PATIENCE_S", 0.2)
     told: list[str | None] = []
+    may_install = asyncio.Event()
+    turn = Shelf.turn
+
+    @asynccontextmanager
+    async def turn_later(shelf: Shelf, key: str) -> AsyncGenerator[None]:
+        await may_install.wait()
+        async with turn(shelf, key):
+            yield
+
+    def hold_up() -> None:
+        may_install.clear()
+        monkeypatch.setattr(preparing, "PATIENCE_S", 0.2)
+
+    def go_on() -> None:
+        may_install.set()
+        monkeypatch.setattr(preparing, "PATIENCE_S", 20.0)
+
+    monkeypatch.setattr(Shelf, "turn", turn_later)
+    hold_up()
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         told.append(message)
@@ -105,9 +123,11 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
             asked = await client.call_tool("create_workflow", {"name": "word", "source": WORD}, progress_callback=tell)
             assert not asked.is_error, asked
             answers.append(asked.structured_content or {})
+            go_on()
         first, last = answers[0], answers[-1]
         assert first["created"] is False
         assert "call create_workflow again" in first["next"].lower()
+        assert last["created"] is True
         assert last["packages"]["locked"] == ["helper 1.0"]
         run = await client.call_tool("invoke_workflow", {"name": "word", "arguments": {}})
         assert (run.structured_content or {})["output"] == "Hello"
@@ -118,8 +138,10 @@ async def test_a_client_is_told_to_call_again_and_then_has_its_workflow(
         error = (refused.structured_content or {})["error"]
         assert (error["code"], "[packages]\nallow = [" in error["hint"]) == ("package_refused", True)
         make_wheel(wheels, "clocked", {"clocked.py": "x = 1\n"})
+        hold_up()
         code = {"code": source("import clocked\nclocked.x", "clocked")}
         ran = [await client.call_tool("run_code", code)]
+        go_on()
         while "preparing" in (ran[-1].structured_content or {}):
             ran.append(await client.call_tool("run_code", code))
         first, last = ran[0].structured_content or {}, ran[-1].structured_content or {}

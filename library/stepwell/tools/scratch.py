@@ -3,23 +3,22 @@
 import asyncio
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
-from stepwell.model.locks import take_lock
+from stepwell.model.locked_folders import make_locked, sweep_left
 
 _PREFIX = "stepwell-tool-"
-_LOCK, _WORK = "lock", "work"
+_WORK = "work"
 
 
 @asynccontextmanager
 async def scratch_directory() -> AsyncGenerator[Path]:
     """Make a directory below the system's temporary one, for as long as it is used."""
-    making = asyncio.ensure_future(asyncio.to_thread(_make_locked, tempfile.gettempdir()))
+    making = asyncio.ensure_future(asyncio.to_thread(_make, Path(tempfile.gettempdir())))
     try:
         path, _ = await asyncio.shield(making)
         yield path / _WORK
@@ -28,18 +27,11 @@ async def scratch_directory() -> AsyncGenerator[Path]:
         await asyncio.to_thread(_remove, path, lock)
 
 
-def _make_locked(parent: str) -> tuple[Path, int]:
-    """Make a folder and lock it; one that another server swept before it was locked is given up."""
+def _make(parent: Path) -> tuple[Path, int]:
     _sweep(parent)
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        lock = take_lock(path / _LOCK)
-        if lock is None:
-            continue
-        if os.fstat(lock).st_nlink:
-            (path / _WORK).mkdir(mode=0o700)
-            return path, lock
-        os.close(lock)
+    path, lock = make_locked(parent, _PREFIX)
+    (path / _WORK).mkdir(mode=0o700)
+    return path, lock
 
 
 def _remove(path: Path, lock: int) -> None:
@@ -48,14 +40,6 @@ def _remove(path: Path, lock: int) -> None:
 
 
 @cache
-def _sweep(parent: str) -> None:
-    """Remove, once in a process, what servers of this user have left that were killed during a call."""
-    for path in Path(parent).glob(f"{_PREFIX}*"):
-        try:
-            state = path.lstat()
-        except FileNotFoundError:  # swept by another server
-            continue
-        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
-            continue
-        if (lock := take_lock(path / _LOCK)) is not None:
-            _remove(path, lock)
+def _sweep(parent: Path) -> None:
+    """Once in a process."""
+    sweep_left(parent, _PREFIX, lambda path: shutil.rmtree(path, ignore_errors=True))
