@@ -24,7 +24,7 @@ async def open_sandbox(
 
     Args:
         minimum: The weakest level to accept: A, A2, B, C, or none.
-        pool: How many confined processes are kept ready, each of about 5 MiB. With 0 nothing starts before it is used.
+        pool: How many confined processes are kept ready, each of about 3 MiB. With 0 nothing starts before it is used.
         scratch_root: Where its folder is made; the system's temporary folder by default.
         limits: The limits of the processes kept ready; runs with others wait some milliseconds for theirs.
     """
